@@ -1,0 +1,1 @@
+"""What crosses NATS, and how every Trunkline service runs."""

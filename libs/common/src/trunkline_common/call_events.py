@@ -1,0 +1,272 @@
+"""The event log of a call: what the owner writes, and what takeover, Postgres and the console read.
+
+Each event is one JetStream message on `ev.v1.<call>.<kind>`: the `Envelope` as JSON. Its key
+`(call_started_at_ms, call_id, fence, n)` is unique, and `message_id` repeats it for JetStream, so a retry is
+never stored twice. `n` counts from 0 under each fence, so a hole is visible.
+"""
+
+from enum import Enum, StrEnum
+from typing import Final, NamedTuple, get_args
+
+import msgspec
+
+from trunkline_common.frames import Fence
+
+VERSION: Final = 1
+
+
+class Outcome(StrEnum):
+    """Whose doing the end of a call was."""
+
+    SUCCESS = "success"
+    CALLER = "caller"
+    SERVER = "server"
+    UPSTREAM = "upstream"
+    INDETERMINATE = "indeterminate"
+
+
+class _Verdict(NamedTuple):
+    outcome: Outcome
+    reason: str
+
+
+class Verdict(Enum):
+    """How a call ended: one of a closed list, the same words in logs, metrics and columns."""
+
+    CALLER_HUNG_UP = _Verdict(Outcome.SUCCESS, "caller-hung-up")
+    CALLER_LEFT_EARLY = _Verdict(Outcome.CALLER, "left-before-answer")
+    BAD_STREAM = _Verdict(Outcome.CALLER, "bad-stream")
+    NEVER_ATTACHED = _Verdict(Outcome.CALLER, "never-attached")
+    WORKER_ERROR = _Verdict(Outcome.SERVER, "worker-error")
+    WORKER_STOPPED = _Verdict(Outcome.SERVER, "worker-stopped")
+    GATEWAY_LOST = _Verdict(Outcome.SERVER, "gateway-lost")
+    MODEL_REFUSED = _Verdict(Outcome.UPSTREAM, "model-refused")
+    MODEL_LOST = _Verdict(Outcome.UPSTREAM, "model-lost")
+    STREAM_LOST = _Verdict(Outcome.INDETERMINATE, "stream-lost")
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whose doing it was."""
+        return self.value.outcome
+
+    @property
+    def reason(self) -> str:
+        """The short word for it."""
+        return self.value.reason
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """Common to the kinds below: the tag is the kind."""
+
+
+class CallStarted(_Event, frozen=True, kw_only=True, tag="call_started"):
+    """A worker took the call."""
+
+    caller: str
+    called: str
+    agent: str
+    """Name of the agent profile that answers."""
+    worker: str
+
+
+class CallAttached(_Event, frozen=True, kw_only=True, tag="call_attached"):
+    """Twilio's stream reached the worker."""
+
+    gateway: str
+    stream_sid: str
+
+
+class ModelConnected(_Event, frozen=True, kw_only=True, tag="model_connected"):
+    """The model accepted the session's configuration."""
+
+    session: int
+    model: str
+    session_id: str
+    connect_ms: float
+    """From the first connect attempt of this session to `session.updated`."""
+    media_start_ms: int | None = None
+    """Media time of the first caller sample this session was sent, where any was waiting."""
+
+
+class ModelLost(_Event, frozen=True, kw_only=True, tag="model_lost"):
+    """The model's socket was refused or lost."""
+
+    session: int
+    reason: str
+
+
+class CallerTurn(_Event, frozen=True, kw_only=True, tag="turn_caller"):
+    """The caller spoke. A later revision fills in a transcript that came late."""
+
+    item_id: str
+    position: int
+    """Place in the conversation, fixed when the item was added, not when its transcript arrived."""
+    start_ms: int
+    """Media time at which speech began."""
+    end_ms: int
+    text: str | None
+    """None when no transcript came."""
+    transcription: str
+    """`completed`, `failed` or `missing`."""
+    revision: int = 1
+
+
+class AgentTurn(_Event, frozen=True, kw_only=True, tag="turn_agent"):
+    """The agent spoke, and this is what of it was heard."""
+
+    item_id: str
+    position: int
+    start_ms: int
+    """Media time at which its first audio was sent."""
+    end_ms: int
+    """Media time at which its last heard audio was played."""
+    generated_text: str
+    heard_text: str
+    generated_ms: int
+    heard_ms: int
+    interrupted: bool
+
+
+class TurnLatency(_Event, frozen=True, kw_only=True, tag="turn_latency"):
+    """Where the time of one answer went, in ms. `None`: not measured in this turn.
+
+    `response_ms` runs from the end of speech as the model's VAD heard it to the first audio sent to Twilio.
+    """
+
+    item_id: str
+    """The agent's item."""
+    position: int
+    response_ms: float
+    twilio_to_gateway_ms: float | None
+    gateway_to_worker_ms: float | None
+    worker_to_model_ms: float | None
+    model_ms: float
+    model_to_worker_ms: float | None
+    worker_to_gateway_ms: float | None
+    gateway_to_twilio_ms: float | None
+    worker_ms: float
+    """Our own work in the worker on the way back: delta received until frame published."""
+
+
+class Usage(_Event, frozen=True, kw_only=True, tag="usage"):
+    """Tokens of one response, by modality, as the model counted them."""
+
+    response_id: str
+    input_tokens: int
+    input_text_tokens: int
+    input_audio_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    output_text_tokens: int
+    output_audio_tokens: int
+
+
+class DtmfReceived(_Event, frozen=True, kw_only=True, tag="dtmf"):
+    """The caller pressed a key. The digit itself may be a card number and is not logged."""
+
+    at_ms: int
+
+
+class CallEnded(_Event, frozen=True, kw_only=True, tag="call_ended"):
+    """The last event under a fence."""
+
+    outcome: Outcome
+    reason: str
+    duration_ms: int
+    """Media time of the call."""
+    interruptions: int
+    events_expected: int
+    """How many events this fence wrote, this one included: an audit finds holes by it."""
+
+
+CallEvent = (
+    CallStarted
+    | CallAttached
+    | ModelConnected
+    | ModelLost
+    | CallerTurn
+    | AgentTurn
+    | TurnLatency
+    | Usage
+    | DtmfReceived
+    | CallEnded
+)
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """One event as it lies in the log."""
+
+    v: int = VERSION
+    call_id: str
+    call_started_at_ms: int
+    """Unix ms, fixed for the whole call."""
+    fence: Fence
+    n: int
+    at_ms: int
+    """Unix ms when it happened; for people, never for order."""
+    kind: str
+    data: msgspec.Raw
+
+    @property
+    def message_id(self) -> str:
+        """Value of `Nats-Msg-Id`: the same for every retry."""
+        return f"{self.call_id}-{self.fence}-{self.n}"
+
+
+class EventError(ValueError):
+    """The bytes are no event that this version can read."""
+
+
+def kind_of(event: CallEvent) -> str:
+    """Return the event's kind, the last token of its subject."""
+    tag = type(event).__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag
+
+
+def seal(
+    event: CallEvent, *, call_id: str, call_started_at_ms: int, fence: Fence, n: int, at_ms: int
+) -> Envelope:
+    """Return the event in its envelope."""
+    return Envelope(
+        call_id=call_id,
+        call_started_at_ms=call_started_at_ms,
+        fence=fence,
+        n=n,
+        at_ms=at_ms,
+        kind=kind_of(event),
+        data=msgspec.Raw(msgspec.json.encode(event)),
+    )
+
+
+def encode(envelope: Envelope) -> bytes:
+    """Return the envelope as JSON."""
+    return msgspec.json.encode(envelope)
+
+
+def decode(data: bytes) -> Envelope:
+    """Return the envelope in `data`, its inside unread; raise `EventError` when that is not possible."""
+    try:
+        envelope = msgspec.json.decode(data, type=Envelope)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise EventError(f"no event: {error}") from error
+    if envelope.v > VERSION:
+        raise EventError(f"event version {envelope.v}, this process reads {VERSION}")
+    return envelope
+
+
+def open_envelope(envelope: Envelope) -> CallEvent | None:
+    """Return the typed event inside, or None for a kind that this version does not know.
+
+    Raises `EventError` when a known kind does not have its fields.
+    """
+    if envelope.kind not in _KINDS:
+        return None
+    try:
+        return _decoder.decode(envelope.data)
+    except msgspec.MsgspecError as error:
+        raise EventError(f"no {envelope.kind}: {error}") from error
+
+
+_decoder: Final[msgspec.json.Decoder[CallEvent]] = msgspec.json.Decoder(CallEvent)
+_KINDS: Final = frozenset(event_type.__struct_config__.tag for event_type in get_args(CallEvent))

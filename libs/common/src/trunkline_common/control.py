@@ -1,0 +1,147 @@
+"""The control messages between gateway and worker, as JSON.
+
+Every message carries `v`. A reader ignores fields that it does not know, and a field added later has a
+default, so an old and a new process understand each other during a rollout. `v` is raised only when that
+rule cannot hold; a reader then refuses with `ControlError`.
+"""
+
+from enum import StrEnum
+from typing import Final, Literal, TypeVar
+
+import msgspec
+
+from trunkline_common.frames import Fence
+
+VERSION: Final = 1
+
+
+class StopReason(StrEnum):
+    """Why Twilio's stream ended, as the gateway saw it."""
+
+    CALLER_HUNG_UP = "caller-hung-up"
+    """Twilio sent `stop`: the caller hung up, or the call was redirected."""
+    STREAM_LOST = "stream-lost"
+    """The socket broke without `stop`."""
+    REPLACED = "replaced"
+    """A newer stream of the same call took over."""
+    BAD_STREAM = "bad-stream"
+    """What came over the socket was not Media Streams; the gateway closed it."""
+    GATEWAY_STOPPED = "gateway-stopped"
+    """The gateway is shutting down."""
+
+
+class NextStep(StrEnum):
+    """What Twilio is told to do with the call once its stream is over."""
+
+    HANG_UP = "hang-up"
+    FALLBACK = "fallback"
+    """Say sorry, or whatever else is configured for a call that we cannot serve."""
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True):
+    v: int = VERSION
+
+
+class AssignRequest(_Message, frozen=True, kw_only=True):
+    """Gateway → queue group of workers: will one of you take this call?"""
+
+    call_id: str
+    fence: Fence
+    started_at_ms: int
+    """Unix ms when the call reached us; fixed for the whole call, part of every event's key."""
+    caller: str
+    """The caller's number as Twilio gave it; never logged."""
+    called: str
+    """The number that was called: it selects the agent."""
+
+
+class AssignReply(_Message, frozen=True, kw_only=True):
+    """Worker → gateway: taken, or why not."""
+
+    ok: bool
+    worker: str
+    reason: str = ""
+
+
+class OwnerRequest(_Message, frozen=True, kw_only=True):
+    """Gateway → the worker that owns a call."""
+
+    op: Literal["attach", "who"]
+    fence: Fence = Fence(0, 0)
+    """For `attach`: the attach number of the new stream; its assign part is ignored."""
+    gateway: str = ""
+    """For `attach`: the gateway that now holds Twilio's socket."""
+    stream_sid: str = ""
+
+
+OwnerState = Literal["offered", "active", "ended"]
+"""No stream yet · a stream came · over, and only the answer to what comes next is left."""
+
+
+class OwnerReply(_Message, frozen=True, kw_only=True):
+    """The owner → gateway."""
+
+    ok: bool
+    """For `attach`: this stream now carries the call. False: its attach number was used already."""
+    worker: str
+    fence: Fence
+    """The fence that frames must carry from now on (or the newest known, when refused)."""
+    state: OwnerState
+    next: NextStep = NextStep.HANG_UP
+    """For an ended call: what Twilio should be told."""
+
+
+class PingReply(_Message, frozen=True, kw_only=True):
+    """Worker → gateway: alive; for each call the seq of the last upward frame it consumed."""
+
+    worker: str
+    consumed: dict[str, int]
+
+
+class Heartbeat(_Message, frozen=True, kw_only=True):
+    """Worker → whoever looks: load."""
+
+    worker: str
+    active: int
+    capacity: int
+    draining: bool
+
+
+class HangUp(_Message, frozen=True, kw_only=True):
+    """Worker → gateway, in a HANG_UP frame."""
+
+    next: NextStep
+
+
+class LineReport(_Message, frozen=True, kw_only=True):
+    """Gateway → worker, in a LINE frame: round trips measured by the gateway. `None`: not measured yet."""
+
+    twilio_rtt_ms: float | None = None
+    """A mark sent to Twilio on an empty buffer until its echo."""
+    bus_rtt_ms: float | None = None
+    """A ping to the worker over NATS until its answer."""
+
+
+class ControlError(ValueError):
+    """The bytes are no control message that this version can read."""
+
+
+_encoder = msgspec.json.Encoder()
+
+M = TypeVar("M", bound=_Message)
+
+
+def encode(message: _Message) -> bytes:
+    """Return the message as JSON."""
+    return _encoder.encode(message)
+
+
+def decode(data: bytes, message_type: type[M]) -> M:
+    """Return the message in `data`; raise `ControlError` when it is malformed or of a newer version."""
+    try:
+        message = msgspec.json.decode(data, type=message_type)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ControlError(f"no {message_type.__name__}: {error}") from error
+    if message.v > VERSION:
+        raise ControlError(f"{message_type.__name__} version {message.v}, this process reads {VERSION}")
+    return message

@@ -1,0 +1,260 @@
+"""How every service runs: signals, a task group, drain, and `/livez /readyz /metrics`.
+
+A service is a coroutine `body(life)`. It reports what it still waits for (`life.waiting`), declares itself
+ready, awaits `life.stop_requested`, drains, and returns. The first SIGTERM or SIGINT asks for that; a second
+one ends the process at once. A background task that dies takes the process with it: a service is never left
+half alive.
+
+Exit codes: 0 stopped as asked · 1 something died · 2 configuration · 3 the drain deadline passed.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from typing import Any, Final
+
+import prometheus_client
+import uvicorn
+import uvloop
+
+from trunkline_common import log
+from trunkline_common.settings import SettingsError
+
+EXIT_OK: Final = 0
+EXIT_DIED: Final = 1
+EXIT_DRAIN_DEADLINE: Final = 3
+EXIT_SECOND_SIGNAL: Final = 130
+
+LOOP_PROBE_S: Final = 0.25
+"""How often the event loop's lag is measured."""
+
+HTTP_STOP_S: Final = 5
+"""Open HTTP requests get this long at the end; media sockets were closed by the drain before."""
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOOP_LAG = prometheus_client.Histogram(
+    "trunkline_loop_lag_seconds",
+    "How late the event loop woke up from a timer; above 20 ms callers hear it.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5),
+)
+
+_log = log.get(__name__)
+
+
+class ServiceError(Exception):
+    """The service cannot go on; the text says what a person should do."""
+
+
+class Life:
+    """What a running service tells the outside world, and what it is told."""
+
+    def __init__(self, service: str, drain_deadline_s: float) -> None:
+        self.service = service
+        self.drain_deadline_s = drain_deadline_s
+        self.stop_requested = asyncio.Event()
+        self._waiting: dict[str, str] = {"start": "the service is starting"}
+        self._fatal: asyncio.Future[ServiceError] = asyncio.get_running_loop().create_future()
+
+    def started(self) -> None:
+        """Everything was built; readiness now depends on `waiting` alone."""
+        self.resolved("start")
+
+    def waiting(self, part: str, why: str) -> None:
+        """Report not ready because of `part` (a short name such as "nats") until it is `resolved`."""
+        self._waiting[part] = why
+
+    def resolved(self, part: str) -> None:
+        """Report that `part` no longer keeps the service from being ready."""
+        self._waiting.pop(part, None)
+
+    def not_ready_because(self) -> list[str]:
+        """Return why the service should get no new work; empty when it is ready."""
+        reasons = [f"{part}: {why}" for part, why in self._waiting.items()]
+        if self.stop_requested.is_set():
+            reasons.append("stop: draining")
+        return reasons
+
+    def fail(self, error: ServiceError) -> None:
+        """End the process with exit code 1; callable from any callback of the loop."""
+        if not self._fatal.done():
+            self._fatal.set_result(error)
+
+    async def failed(self) -> None:
+        """Wait for `fail` and raise what it was told."""
+        raise await asyncio.shield(self._fatal)
+
+
+Body = Callable[[Life], Awaitable[None]]
+
+
+class HealthApp:
+    """ASGI: `/livez /readyz /metrics`, everything else goes to the service's own application."""
+
+    def __init__(self, life: Life, inner: AsgiApp | None = None) -> None:
+        self._life = life
+        self._inner = inner
+        self._metrics: AsgiApp = prometheus_client.make_asgi_app()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request or hand it on."""
+        path = scope.get("path") if scope["type"] == "http" else None
+        if path == "/livez":
+            await _answer(send, 200, "alive\n")
+        elif path == "/readyz":
+            reasons = self._life.not_ready_because()
+            await _answer(send, 503 if reasons else 200, "\n".join(reasons or ["ready"]) + "\n")
+        elif path == "/metrics":
+            await self._metrics(scope, receive, send)
+        elif self._inner is not None:
+            await self._inner(scope, receive, send)
+        elif scope["type"] == "http":
+            await _answer(send, 404, "only /livez, /readyz and /metrics are served here\n")
+
+
+async def _answer(send: Send, status: int, text: str) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text.encode()})
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its signal handlers: the service has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def run(
+    service: str,
+    body: Body,
+    *,
+    host: str,
+    port: int,
+    log_level: str = "info",
+    drain_deadline_s: float = 60,
+    app: AsgiApp | None = None,
+    http_options: dict[str, Any] | None = None,
+) -> None:
+    """Run a service until it is told to stop, then exit the process with one of the codes above.
+
+    `app` is served on `host:port` beside the health pages; `http_options` go to uvicorn.
+    """
+    log.configure(service, log_level)
+    listener = listen(host, port)
+    runner = _run(service, body, listener, drain_deadline_s, app, http_options or {})
+    sys.exit(uvloop.run(runner))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raise `SettingsError` when the port is taken or not allowed."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {error.strerror}; stop what uses it, or choose another port"
+        ) from error
+
+
+async def _run(
+    service: str,
+    body: Body,
+    listener: socket.socket,
+    drain_deadline_s: float,
+    app: AsgiApp | None,
+    http_options: dict[str, Any],
+) -> int:
+    life = Life(service, drain_deadline_s)
+    _handle_signals(life)
+    config = uvicorn.Config(
+        HealthApp(life, app),
+        log_config=None,
+        lifespan="off",
+        access_log=False,
+        timeout_graceful_shutdown=HTTP_STOP_S,
+        **http_options,
+    )
+    server = _HttpServer(config)
+    _log.info("service-listening", address="{}:{}".format(*listener.getsockname()[:2]))
+    side_tasks = [
+        asyncio.create_task(server.serve(sockets=[listener]), name="http"),
+        asyncio.create_task(_watch_loop_lag(), name="loop-lag"),
+        asyncio.create_task(life.failed(), name="failure"),
+    ]
+    main_task = asyncio.create_task(_body_with_deadline(body, life), name="body")
+    try:
+        return await _first_end(main_task, side_tasks)
+    finally:
+        main_task.cancel()
+        server.should_exit = True
+        for task in side_tasks[1:]:
+            task.cancel()
+        await asyncio.gather(main_task, *side_tasks, return_exceptions=True)
+
+
+async def _first_end(main_task: asyncio.Task[int], side_tasks: list[asyncio.Task[Any]]) -> int:
+    done, _ = await asyncio.wait([main_task, *side_tasks], return_when=asyncio.FIRST_COMPLETED)
+    ended = main_task if main_task in done else done.pop()
+    error = ended.exception()
+    if isinstance(error, ServiceError):
+        _log.error("service-failed", why=str(error))
+        return EXIT_DIED
+    if error is not None:
+        _log.error("service-died", task=ended.get_name(), exc_info=error)
+        return EXIT_DIED
+    if ended is not main_task:
+        _log.error("service-died", task=ended.get_name(), why="a background task ended")
+        return EXIT_DIED
+    return main_task.result()
+
+
+async def _body_with_deadline(body: Body, life: Life) -> int:
+    """Run the body; once it was asked to stop it has `drain_deadline_s` left."""
+    working = asyncio.ensure_future(body(life))
+    asked = asyncio.create_task(life.stop_requested.wait())
+    try:
+        await asyncio.wait([working, asked], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            _log.info("service-draining", deadline_s=life.drain_deadline_s)
+            await asyncio.wait([working], timeout=life.drain_deadline_s)
+        if not working.done():
+            _log.error("service-drain-deadline", deadline_s=life.drain_deadline_s)
+            return EXIT_DRAIN_DEADLINE
+        await working
+        _log.info("service-stopped")
+        return EXIT_OK
+    finally:
+        asked.cancel()
+        working.cancel()
+        await asyncio.gather(asked, working, return_exceptions=True)
+
+
+def _handle_signals(life: Life) -> None:
+    loop = asyncio.get_running_loop()
+
+    def on_signal(name: str) -> None:
+        if life.stop_requested.is_set():
+            _log.warning("service-killed", signal=name)
+            os._exit(EXIT_SECOND_SIGNAL)
+        _log.info("service-stop-requested", signal=name)
+        life.stop_requested.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number.name)
+
+
+async def _watch_loop_lag() -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LOOP_PROBE_S
+        await asyncio.sleep(LOOP_PROBE_S)
+        LOOP_LAG.observe(max(loop.time() - due, 0))

@@ -1,0 +1,1 @@
+"""Independent programs that play Twilio and the OpenAI Realtime API; they import no service."""

@@ -1,0 +1,1 @@
+"""Terminates Twilio: the voice webhook and the media websocket, bridged to NATS."""

@@ -1,0 +1,67 @@
+"""Pure: the addresses that Twilio knows us by, all made from the one configured `PUBLIC_URL`.
+
+Never from a request's Host or X-Forwarded headers: proxies rewrite those, and a signature covers the address
+that Twilio was told, not the one that arrived here.
+"""
+
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+VOICE_PATH: Final = "/voice"
+REATTACH_PATH: Final = "/voice/reattach"
+STATUS_PATH: Final = "/voice/status"
+STREAM_PATH: Final = "/media-stream"
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_DEFAULT_PORTS: Final = {"wss": 443, "ws": 80}
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address stays on this machine."""
+    return host in _LOOPBACK or host.startswith("127.")
+
+
+class PublicUrl:
+    """The base address as Twilio sees it, such as `https://calls.example.com`."""
+
+    def __init__(self, base: str) -> None:
+        """Raise `ValueError` when `base` is not an address that Twilio could call."""
+        parts = urlsplit(base)
+        _ = parts.port  # raises ValueError for a port that is no number
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("is no http(s) URL such as https://calls.example.com")
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise ValueError("must be https: Twilio opens media streams over TLS only")
+        if parts.query or parts.fragment or parts.username:
+            raise ValueError("must hold no user, query or fragment")
+        self._parts = parts
+        self.base = base.rstrip("/")
+
+    def http(self, path: str, query: str = "") -> str:
+        """Return the address of a webhook, its query as it was written."""
+        return f"{self.base}{path}?{query}" if query else f"{self.base}{path}"
+
+    @property
+    def stream(self) -> str:
+        """Address of the media stream as it stands in the TwiML; Twilio strips a query, so it has none."""
+        return f"{self._stream_scheme}://{self._parts.netloc}{self._parts.path.rstrip('/')}{STREAM_PATH}"
+
+    def stream_variants(self) -> tuple[str, ...]:
+        """Return every address that Twilio may have signed for the media stream.
+
+        Twilio may append a slash (Twilio: Webhooks Security), and it drops the port of secure addresses.
+        """
+        scheme = self._stream_scheme
+        host = _host(self._parts)
+        netlocs = dict.fromkeys((self._parts.netloc, host, f"{host}:{_DEFAULT_PORTS[scheme]}"))
+        path = self._parts.path.rstrip("/") + STREAM_PATH
+        return tuple(f"{scheme}://{netloc}{path}{slash}" for netloc in netlocs for slash in ("", "/"))
+
+    @property
+    def _stream_scheme(self) -> str:
+        return "wss" if self._parts.scheme == "https" else "ws"
+
+
+def _host(parts: SplitResult) -> str:
+    assert parts.hostname is not None
+    return f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

@@ -1,0 +1,1 @@
+"""Keeps one OpenAI Realtime session per call and bridges it to NATS."""

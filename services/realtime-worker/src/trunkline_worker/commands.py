@@ -1,0 +1,172 @@
+"""The vocabulary of a call, second half: commands are orders to the shell (the other half is `events`)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from trunkline_common.call_events import CallEvent, TurnLatency, Verdict
+from trunkline_common.control import NextStep
+
+# --- What the model is told ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureSession:
+    """Set every field of the session (OpenAI: session.update)."""
+
+    event_id: str
+    session: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AppendAudio:
+    """The caller's audio in the session's input format."""
+
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CreateResponse:
+    """Ask the model to speak; `instructions` replace the session's for this one response."""
+
+    event_id: str
+    instructions: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateItem:
+    """Tell the model how much of its speech was heard."""
+
+    event_id: str
+    item_id: str
+    audio_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteItem:
+    """Take an item out of the conversation: nothing of it was heard."""
+
+    event_id: str
+    item_id: str
+
+
+ClientEvent = AppendAudio | ConfigureSession | CreateResponse | TruncateItem | DeleteItem
+
+# --- Commands ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """Connect to the model."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSession:
+    """Close the socket; whatever it still says is ignored."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendToModel:
+    """Send one event to the open session."""
+
+    event: ClientEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Send μ-law 8 kHz audio to the caller."""
+
+    generation: int
+    ulaw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PutMark:
+    """Put a mark behind the audio sent so far."""
+
+    generation: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClearPlayback:
+    """Drop everything that the caller has not heard; `generation` is the first that may play again."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close Twilio's stream; what Twilio does next is `next`."""
+
+    next: NextStep
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Write an event to the call's log."""
+
+    event: CallEvent
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLatency:
+    """Write the latency of this turn; the shell fills in its own part, `worker_ms`."""
+
+    latency: TurnLatency
+
+
+class Measure(StrEnum):
+    """What the core counts; each is a metric."""
+
+    CALLER_AUDIO_DROPPED_MS = "caller-audio-dropped-ms"
+    """Older than the backlog may hold while no session is open."""
+    CALLER_AUDIO_REPEATED = "caller-audio-repeated"
+    CALLER_GAP_PADDED_MS = "caller-gap-padded-ms"
+    BARGE_IN = "barge-in"
+    LATE_DELTA = "late-delta"
+    """Audio of an interrupted response."""
+    STALE_MARK = "stale-mark"
+    """An echo that a clear caused, or of a generation that is gone."""
+    STALE_SESSION = "stale-session"
+    """An answer from an abandoned model session."""
+    MODEL_ERROR = "model-error"
+    RESPONSE_FAILED = "response-failed"
+    CONFIGURATION_DIFFERS = "configuration-differs"
+    """The model's echo of the configuration is not what was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Add to a counter; `detail` goes to the debug log."""
+
+    measure: Measure
+    amount: float = 1
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The call is over; nothing follows."""
+
+    verdict: Verdict
+    next: NextStep
+
+
+Command = (
+    SendToModel
+    | Play
+    | PutMark
+    | ClearPlayback
+    | HangUp
+    | OpenSession
+    | CloseSession
+    | Record
+    | RecordLatency
+    | Count
+    | Finish
+)

@@ -1,0 +1,220 @@
+"""Pure: what was said and what was heard, turn by turn, and when a turn is ready for the event log.
+
+A turn's place is fixed when its item is added to the model's conversation. Its words may come much later: the
+caller's transcript is made by another model, often after the answer, sometimes never. So each turn is written
+when it is complete or when its deadline passes, and written again, with a higher revision, when words arrive
+after that.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from trunkline_common.call_events import AgentTurn, CallerTurn
+
+from trunkline_worker.playback import Cut
+
+TRANSCRIPT_WAIT_S: Final = 10.0
+"""Measured transcripts take up to a few seconds; analysts should not wait longer for the rest of the turn."""
+
+TURNS_KEPT_MAX: Final = 64
+"""Turns whose words may still come; an older one keeps what it has."""
+
+
+@dataclass(slots=True)
+class _CallerTurn:
+    item_id: str
+    position: int = 0
+    start_ms: int = 0
+    end_ms: int = 0
+    text: str | None = None
+    transcription: str = "missing"
+    due_at: float | None = None
+    """When it is written without its words."""
+    revision: int = 0
+
+    def written(self) -> CallerTurn:
+        self.revision += 1
+        self.due_at = None
+        return CallerTurn(
+            item_id=self.item_id,
+            position=self.position,
+            start_ms=self.start_ms,
+            end_ms=max(self.end_ms, self.start_ms),
+            text=self.text,
+            transcription=self.transcription,
+            revision=self.revision,
+        )
+
+
+@dataclass(slots=True)
+class _AgentTurn:
+    item_id: str
+    response_id: str
+    position: int
+    started: bool = False
+    """Audio of it was sent to the caller."""
+    start_ms: int = 0
+    text: str = ""
+    text_final: bool = False
+    cut: Cut | None = None
+    heard: bool = False
+    end_ms: int = 0
+    generated_ms: int = 0
+
+    def ready(self) -> bool:
+        return self.text_final and (self.heard or self.cut is not None)
+
+    def worth_writing(self) -> bool:
+        # An item that never became words or sound (a function call, a response cancelled at birth).
+        return self.started or bool(self.text)
+
+    def written(self) -> AgentTurn:
+        heard_ms = self.cut.heard_ms if self.cut else self.generated_ms if self.heard else 0
+        return AgentTurn(
+            item_id=self.item_id,
+            position=self.position,
+            start_ms=self.start_ms,
+            end_ms=self.end_ms or self.start_ms + heard_ms,
+            generated_text=self.text,
+            heard_text=heard_part(self.text, heard_ms, self.generated_ms),
+            generated_ms=self.generated_ms,
+            heard_ms=heard_ms,
+            interrupted=self.cut is not None,
+        )
+
+
+class Conversation:
+    """The turns of one call under one model session's item ids."""
+
+    def __init__(self) -> None:
+        self._next_position = 0
+        self._caller: dict[str, _CallerTurn] = {}
+        self._agent: dict[str, _AgentTurn] = {}
+
+    def caller_started(self, item_id: str, media_ms: int) -> None:
+        """The caller began to speak."""
+        if item_id not in self._caller and len(self._caller) >= TURNS_KEPT_MAX:
+            del self._caller[next(iter(self._caller))]
+        self._caller.setdefault(item_id, _CallerTurn(item_id, start_ms=media_ms))
+
+    def caller_stopped(self, item_id: str, media_ms: int, now: float) -> None:
+        """The caller stopped; the words have until the deadline."""
+        turn = self._caller.setdefault(item_id, _CallerTurn(item_id, start_ms=media_ms))
+        turn.end_ms = media_ms
+        if turn.revision == 0:
+            turn.due_at = now + TRANSCRIPT_WAIT_S
+
+    def added(self, item_id: str, role: str) -> None:
+        """The item took its place in the model's conversation."""
+        caller_turn = self._caller.get(item_id)
+        if caller_turn is not None and not caller_turn.position:
+            self._next_position += 1
+            caller_turn.position = self._next_position
+        elif role == "assistant":
+            self._agent_turn(item_id, "")
+
+    def caller_said(self, item_id: str, text: str | None) -> list[CallerTurn]:
+        """The transcript came, or (None) failed; return the turn, ready or revised."""
+        turn = self._caller.get(item_id)
+        if turn is None:
+            return []
+        turn.text = text
+        turn.transcription = "failed" if text is None else "completed"
+        return [turn.written()]
+
+    def agent_started(self, item_id: str, response_id: str, media_ms: int) -> int:
+        """The first audio of an item was sent; return the turn's position."""
+        turn = self._agent_turn(item_id, response_id)
+        turn.started, turn.start_ms = True, media_ms
+        return turn.position
+
+    def agent_said(self, item_id: str, text: str, *, final: bool) -> list[AgentTurn]:
+        """Words of the agent arrived; return the turn when it is complete."""
+        turn = self._agent.get(item_id)
+        if turn is None:
+            turn = self._agent_turn(item_id, "")
+        turn.text = text if final else turn.text + text
+        turn.text_final = turn.text_final or final
+        return self._written_if_ready(turn)
+
+    def agent_heard(self, item_id: str, generated_ms: int, media_ms: int) -> list[AgentTurn]:
+        """All of the item was played; return the turn when it is complete."""
+        turn = self._agent.get(item_id)
+        if turn is None:
+            return []
+        turn.heard, turn.generated_ms, turn.end_ms = True, generated_ms, media_ms
+        return self._written_if_ready(turn)
+
+    def agent_cut(self, cut: Cut, media_ms: int) -> list[AgentTurn]:
+        """The item was interrupted; return the turn when it is complete."""
+        turn = self._agent.get(cut.item_id)
+        if turn is None:
+            return []
+        turn.cut, turn.generated_ms, turn.end_ms = cut, cut.generated_ms, media_ms
+        return self._written_if_ready(turn)
+
+    def response_done(self, response_id: str, *, cut_off: bool) -> list[AgentTurn]:
+        """No more words will come for this response; return the turns that only waited for that.
+
+        `cut_off` tells that it did not run to its end: what never became audio was not heard.
+        """
+        ready = []
+        for turn in [turn for turn in self._agent.values() if turn.response_id == response_id]:
+            turn.text_final = True
+            if cut_off and not turn.started and turn.cut is None:
+                turn.cut = Cut(turn.item_id, 0, 0)
+            ready += self._written_if_ready(turn)
+        return ready
+
+    def waits_for_words(self) -> bool:
+        """A caller's turn was not written yet."""
+        return any(turn.revision == 0 for turn in self._caller.values())
+
+    def due_at(self) -> float | None:
+        """Return when the next turn is written without its words."""
+        return min((turn.due_at for turn in self._caller.values() if turn.due_at is not None), default=None)
+
+    def overdue(self, now: float) -> list[CallerTurn]:
+        """Return the turns whose deadline has passed."""
+        return [
+            turn.written() for turn in self._caller.values() if turn.due_at is not None and turn.due_at <= now
+        ]
+
+    def close(self) -> list[CallerTurn | AgentTurn]:
+        """The call is over: return what was not written yet, in order."""
+        rest: list[CallerTurn | AgentTurn] = [
+            turn.written() for turn in self._caller.values() if turn.revision == 0
+        ]
+        rest += [turn.written() for turn in self._agent.values() if turn.worth_writing()]
+        self._caller.clear()
+        self._agent.clear()
+        return sorted(rest, key=lambda turn: turn.position)
+
+    def _agent_turn(self, item_id: str, response_id: str) -> _AgentTurn:
+        turn = self._agent.get(item_id)
+        if turn is None:
+            self._next_position += 1
+            turn = self._agent[item_id] = _AgentTurn(item_id, response_id, self._next_position)
+        turn.response_id = response_id or turn.response_id
+        return turn
+
+    def _written_if_ready(self, turn: _AgentTurn) -> list[AgentTurn]:
+        if not turn.ready():
+            return []
+        del self._agent[turn.item_id]
+        return [turn.written()] if turn.worth_writing() else []
+
+
+def heard_part(text: str, heard_ms: int, generated_ms: int) -> str:
+    """Return the words of `text` that were heard, taking speech to be even.
+
+    The model truncates its own transcript to nothing, and no word times exist, so this is an estimate: the
+    words that ended before the heard share of the text.
+    """
+    if heard_ms >= generated_ms > 0:
+        return text
+    share = heard_ms / generated_ms if generated_ms else 0.0
+    end = round(len(text) * share)
+    if end < len(text) and not text[end].isspace():
+        end = text.rfind(" ", 0, end + 1)
+    return text[: max(end, 0)].rstrip()

@@ -1,0 +1,112 @@
+"""Shell: writes the calls' events to JetStream, in order per call, until each is acknowledged.
+
+A publish that times out has an unknown outcome, so it is repeated under the same `Nats-Msg-Id` until it is
+acknowledged. Nothing of a call waits for this.
+"""
+
+import asyncio
+import zlib
+from collections import deque
+from typing import Final
+
+import nats.errors
+from nats.js.errors import APIError
+from trunkline_common import call_events, log, subjects
+from trunkline_common.bus import Bus
+from trunkline_common.call_events import Envelope
+
+from trunkline_worker import metrics
+
+EVENTS_WAITING_MAX: Final = 50_000
+"""About 30 MB: an hour of a worker's calls without JetStream. Beyond, the oldest are lost and counted."""
+
+LANES: Final = 8
+"""Publishes under way at once; a call always uses the same lane, so its events stay in order."""
+
+ACK_TIMEOUT_S: Final = 2.0
+RETRY_S: Final = 0.1
+RETRY_MAX_S: Final = 2.0
+
+_log = log.get(__name__)
+
+
+class EventLog:
+    """The queue between calls and JetStream."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._lanes: list[deque[Envelope]] = [deque() for _ in range(LANES)]
+        self._work = [asyncio.Event() for _ in range(LANES)]
+        self._waiting = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def append(self, envelope: Envelope) -> None:
+        """Take an event; it is on its way when this returns."""
+        number = zlib.crc32(envelope.call_id.encode()) % LANES
+        if self._waiting >= EVENTS_WAITING_MAX:
+            self._drop_oldest()
+        self._lanes[number].append(envelope)
+        self._waiting += 1
+        metrics.EVENTS_WAITING.set(self._waiting)
+        self._empty.clear()
+        self._work[number].set()
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        async with asyncio.TaskGroup() as lanes:
+            for number in range(LANES):
+                lanes.create_task(self._run_lane(self._lanes[number], self._work[number]))
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until everything is acknowledged; return whether it was within `timeout_s`."""
+        try:
+            await asyncio.wait_for(self._empty.wait(), timeout_s)
+        except TimeoutError:
+            _log.error("event-log-not-drained", events=self._waiting)
+            return False
+        return True
+
+    async def _run_lane(self, lane: deque[Envelope], work: asyncio.Event) -> None:
+        while True:
+            await work.wait()
+            work.clear()
+            while lane:
+                envelope = lane[0]
+                await self._publish(envelope)
+                # While it was on its way, an overflow may have dropped it from the front.
+                if lane and lane[0] is envelope:
+                    lane.popleft()
+                    self._forget_one()
+
+    async def _publish(self, envelope: Envelope) -> None:
+        retry_s = RETRY_S
+        while True:
+            try:
+                await self._bus.jetstream.publish(
+                    subjects.event(envelope.call_id, envelope.kind),
+                    call_events.encode(envelope),
+                    timeout=ACK_TIMEOUT_S,
+                    headers={"Nats-Msg-Id": envelope.message_id},
+                )
+            except (nats.errors.Error, APIError, TimeoutError) as error:
+                metrics.EVENTS_RETRIED.inc()
+                if retry_s == RETRY_S:
+                    _log.warning("event-log-retry", why=str(error) or type(error).__name__)
+                await asyncio.sleep(retry_s)
+                retry_s = min(2 * retry_s, RETRY_MAX_S)
+            else:
+                metrics.EVENTS_RECORDED.inc()
+                return
+
+    def _drop_oldest(self) -> None:
+        fullest = max(self._lanes, key=len)
+        fullest.popleft()
+        metrics.EVENTS_DROPPED.inc()
+        self._forget_one()
+
+    def _forget_one(self) -> None:
+        self._waiting -= 1
+        metrics.EVENTS_WAITING.set(self._waiting)
+        if self._waiting == 0:
+            self._empty.set()

@@ -1,0 +1,244 @@
+"""The vocabulary of a call, first half: events are facts that happened (the other half is `commands`).
+
+Whatever comes from a model session carries the number of that session, so that an answer from an abandoned
+one is recognised and ignored.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from trunkline_common.call_events import Usage
+from trunkline_common.control import StopReason
+
+AudioPath = Literal["pcm24k", "pcmu"]
+"""What the model's session hears and speaks: PCM16 24 kHz, or Twilio's own μ-law 8 kHz."""
+
+# --- Events: from the gateway ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """Twilio's stream of this call is open at a gateway."""
+
+    gateway: str
+    stream_sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerAudio:
+    """What the caller said, and when."""
+
+    t_ms: int
+    """Twilio's media timestamp of the first sample."""
+    ulaw: bytes
+    """G.711 μ-law, 8 kHz, 8 bytes a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkPlayed:
+    """Twilio echoed a mark: what was sent before it was played, or dropped by a clear."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPressed:
+    """The caller pressed a key (DTMF)."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStopped:
+    """Twilio's stream is over."""
+
+    reason: StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class LineMeasured:
+    """Round trips outside the worker, in ms, as the gateway measured them."""
+
+    twilio_rtt_ms: float | None
+    bus_rtt_ms: float | None
+
+
+# --- Events: from the model ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCreated:
+    """The model accepted the socket; nothing is configured yet."""
+
+    session: int
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfigured:
+    """The model accepted `ConfigureSession`; `echo` is the configuration as it now stands."""
+
+    session: int
+    echo: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLost:
+    """The socket was refused, closed or broke."""
+
+    session: int
+    reason: str
+    """An error code of the model, or `close-<code>`, `connect-<what>`."""
+    fatal: bool
+    """Trying again cannot help: the key, the model or the configuration is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRoundTrip:
+    """A websocket ping to the model came back."""
+
+    session: int
+    rtt_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """The model's VAD heard the caller start to speak."""
+
+    session: int
+    item_id: str
+    """Already the id of the caller's future item."""
+    audio_start_ms: int
+    """Ms of audio appended in this session; includes the prefix padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    """The model's VAD heard the caller stop."""
+
+    session: int
+    item_id: str
+    audio_end_ms: int
+    """Ms of audio appended in this session; includes the silence that ended the turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemAdded:
+    """An item took its place in the model's conversation."""
+
+    session: int
+    item_id: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseCreated:
+    """The model started to answer."""
+
+    session: int
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AudioDelta:
+    """A piece of the agent's speech, in the session's output format."""
+
+    session: int
+    response_id: str
+    item_id: str
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AudioDone:
+    """The item's audio is complete."""
+
+    session: int
+    response_id: str
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenText:
+    """Words of the agent: a piece to append, or (`final`) the whole text."""
+
+    session: int
+    item_id: str
+    text: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseDone:
+    """The model finished, or was cut off."""
+
+    session: int
+    response_id: str
+    status: str
+    """`completed`, `cancelled`, `incomplete` or `failed`."""
+    reason: str
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallerText:
+    """The caller's words; None when the transcription failed."""
+
+    session: int
+    item_id: str
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelError:
+    """The model rejected something that we sent, or reported trouble of its own."""
+
+    session: int
+    code: str
+    fatal: bool
+    event_id: str | None = None
+    """Our event that it is about, where the model says so."""
+    param: str = ""
+    """The field that it is about, where the model says so."""
+
+
+# --- Events: from the shell ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The time that `wake_at` asked for has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopping:
+    """This process is about to end; the call cannot stay."""
+
+
+ModelEvent = (
+    SessionCreated
+    | SessionConfigured
+    | SessionLost
+    | SessionRoundTrip
+    | SpeechStarted
+    | SpeechStopped
+    | ItemAdded
+    | ResponseCreated
+    | AudioDelta
+    | AudioDone
+    | SpokenText
+    | ResponseDone
+    | CallerText
+    | ModelError
+)
+Event = (
+    CallerAudio
+    | Attached
+    | MarkPlayed
+    | KeyPressed
+    | StreamStopped
+    | LineMeasured
+    | ModelEvent
+    | Tick
+    | WorkerStopping
+)

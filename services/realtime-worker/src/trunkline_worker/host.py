@@ -1,0 +1,265 @@
+"""Shell of the process: takes calls while there is room, finds the call of each frame, drains.
+
+Being in the queue group *is* the offer of capacity. A worker that is full or stopping leaves the group, and
+when no worker is left a gateway hears "no responders" within a millisecond instead of waiting.
+"""
+
+import asyncio
+import secrets
+import socket
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from nats.aio.msg import Msg
+from trunkline_common import control, frames, log, subjects
+from trunkline_common.bus import Bus, Subscription
+from trunkline_common.control import (
+    AssignReply,
+    AssignRequest,
+    OwnerReply,
+    OwnerRequest,
+    OwnerState,
+    PingReply,
+)
+from trunkline_common.frames import Fence
+from trunkline_common.service import Life
+
+from trunkline_worker import events, metrics
+from trunkline_worker.agent import Agent
+from trunkline_worker.downlink import Downlink
+from trunkline_worker.event_log import EventLog
+from trunkline_worker.runner import CallRunner
+from trunkline_worker.settings import WorkerSettings
+
+HEARTBEAT_S: Final = 1.0
+
+TOMBSTONE_S: Final = 90.0
+"""An ended call answers for this long: longer than a stream's token lives, so that none can be used again,
+and longer than Twilio takes to ask what comes next."""
+
+TOMBSTONES_MAX: Final = 10_000
+
+GOODBYE_S: Final = 5.0
+"""Left of the drain deadline for telling the remaining calls and for flushing the event log."""
+
+_log = log.get(__name__)
+
+
+@dataclass(slots=True)
+class _Held:
+    """A call of this worker, live or ended, and its subscription."""
+
+    runner: CallRunner
+    owner: Subscription
+    attach_seen: int = 0
+    """Highest attach number that was used; a stream's token works once because of it."""
+
+
+def worker_id() -> str:
+    """Return a new name for this process, fit for a subject."""
+    host = "".join(letter if letter.isalnum() else "-" for letter in socket.gethostname())[:40]
+    return f"wk-{host}-{secrets.token_hex(3)}"
+
+
+class Host:
+    """All calls of one worker process."""
+
+    def __init__(self, settings: WorkerSettings, bus: Bus, agent: Agent) -> None:
+        self.worker = worker_id()
+        self._settings = settings
+        self._bus = bus
+        self._agent = agent
+        self._downlink = Downlink(bus)
+        self._event_log = EventLog(bus)
+        self._live: dict[str, _Held] = {}
+        self._ended: OrderedDict[str, _Held] = OrderedDict()
+        self._queue: Subscription | None = None
+        self._queue_lock = asyncio.Lock()
+        self._draining = False
+        self._changed = asyncio.Event()
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def run(self, life: Life) -> None:
+        """Serve calls until asked to stop, then drain."""
+        metrics.CAPACITY.set(self._settings.worker_capacity)
+        await self._bus.subscribe_audio(subjects.every_worker_up(self.worker), self._on_frame)
+        await self._bus.subscribe(subjects.worker_ping(self.worker), self._on_ping)
+        background = [
+            asyncio.create_task(self._downlink.run(), name="downlink"),
+            asyncio.create_task(self._event_log.run(), name="event-log"),
+            asyncio.create_task(self._heartbeat(), name="heartbeat"),
+        ]
+        try:
+            await self._match_queue_to_room()
+            life.started()
+            _log.info("worker-ready", worker=self.worker, capacity=self._settings.worker_capacity)
+            stop = asyncio.create_task(life.stop_requested.wait(), name="stop")
+            done, _ = await asyncio.wait([stop, *background], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stop}:
+                task.result()
+            await self._drain(self._settings.worker_drain_s)
+        finally:
+            for task in [*background, *self._endings]:
+                task.cancel()
+            await asyncio.gather(*background, *self._endings, return_exceptions=True)
+
+    async def _drain(self, seconds: float) -> None:
+        """Leave the queue first, then let the calls end; those that do not are given back to Twilio."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        self._draining = True
+        metrics.DRAINING.set(1)
+        await self._match_queue_to_room()
+        while self._live and loop.time() < deadline:
+            _log.info("worker-draining", calls=len(self._live), seconds_left=round(deadline - loop.time()))
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), min(5.0, max(deadline - loop.time(), 0)))
+            except TimeoutError:
+                continue
+        for held in list(self._live.values()):
+            held.runner.apply(events.WorkerStopping())
+        await self._event_log.drained(GOODBYE_S)
+
+    # --- NATS handlers: quick, and they never raise
+
+    async def _on_frame(self, message: Msg) -> None:
+        try:
+            frame = frames.decode(message.data)
+        except frames.FrameError:
+            metrics.FRAMES_REFUSED.labels("unreadable").inc()
+            return
+        held = self._live.get(subjects.call_of_up(message.subject))
+        if held is None:
+            metrics.FRAMES_REFUSED.labels("unknown-call").inc()
+            return
+        held.runner.take_frame(frame)
+
+    async def _on_ping(self, message: Msg) -> None:
+        consumed = {call_id: held.runner.consumed_seq for call_id, held in self._live.items()}
+        await message.respond(control.encode(PingReply(worker=self.worker, consumed=consumed)))
+
+    async def _on_assign(self, message: Msg) -> None:
+        try:
+            request = control.decode(message.data, AssignRequest)
+            subjects.token(request.call_id)
+        except (control.ControlError, subjects.InvalidTokenError) as error:
+            metrics.ASSIGNMENTS.labels("malformed").inc()
+            _log.warning("assign-malformed", why=str(error))
+            return
+        reason = await self._take(request)
+        metrics.ASSIGNMENTS.labels(reason or "taken").inc()
+        await message.respond(control.encode(AssignReply(ok=not reason, worker=self.worker, reason=reason)))
+
+    async def _take(self, request: AssignRequest) -> str:
+        """Take the call; return an empty string, or why not."""
+        held = self._live.get(request.call_id)
+        if held is not None:
+            # The same question again, because our answer was late: the answer is still yes.
+            held.runner.fence = max(held.runner.fence, request.fence)
+            return ""
+        if self._draining:
+            return "draining"
+        if len(self._live) >= self._settings.worker_capacity:
+            return "full"
+        runner = CallRunner(
+            request,
+            self.worker,
+            self._agent,
+            self._settings,
+            self._downlink,
+            self._event_log,
+            self._on_finish,
+        )
+        owner = await self._bus.subscribe(subjects.owner(request.call_id), self._on_owner_request)
+        previous = self._ended.pop(request.call_id, None)
+        if previous is not None:
+            await previous.owner.end()
+        self._live[request.call_id] = _Held(runner, owner)
+        metrics.CALLS_ACTIVE.set(len(self._live))
+        runner.start()
+        await self._match_queue_to_room()
+        return ""
+
+    async def _on_owner_request(self, message: Msg) -> None:
+        call_id = message.subject.split(".")[2]
+        held = self._live.get(call_id) or self._ended.get(call_id)
+        try:
+            request = control.decode(message.data, OwnerRequest)
+        except control.ControlError as error:
+            _log.warning("owner-request-malformed", call_id=call_id, why=str(error))
+            return
+        if held is None:
+            return
+        ok = True
+        if request.op == "attach":
+            ok = self._attach(held, request)
+        await message.respond(control.encode(self._owner_reply(held, ok=ok)))
+
+    def _attach(self, held: _Held, request: OwnerRequest) -> bool:
+        """Let the newest stream of a call carry it; return False for one whose number was used already."""
+        attach = request.fence.attach
+        runner = held.runner
+        if runner.finished or attach <= held.attach_seen or attach < runner.fence.attach:
+            return False
+        held.attach_seen = attach
+        fence = runner.fence if runner.fence.attach == attach else Fence(attach, 1)
+        runner.attach(fence, subjects.token(request.gateway), request.stream_sid)
+        return True
+
+    def _owner_reply(self, held: _Held, *, ok: bool) -> OwnerReply:
+        runner = held.runner
+        state: OwnerState = "ended" if runner.finished else "active" if held.attach_seen else "offered"
+        return OwnerReply(
+            ok=ok,
+            worker=self.worker,
+            fence=runner.fence,
+            state=state,
+            next=runner.next_step,
+        )
+
+    # --- Bookkeeping
+
+    def _on_finish(self, runner: CallRunner) -> None:
+        held = self._live.pop(runner.call_id)
+        self._ended[runner.call_id] = held
+        metrics.CALLS_ACTIVE.set(len(self._live))
+        self._changed.set()
+        task = asyncio.create_task(self._bury(held), name="bury")
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+    async def _bury(self, held: _Held) -> None:
+        """Offer the room again at once; forget the call once nobody can ask for it any more."""
+        await self._match_queue_to_room()
+        while len(self._ended) > TOMBSTONES_MAX:
+            _, oldest = self._ended.popitem(last=False)
+            await oldest.owner.end()
+        await asyncio.sleep(TOMBSTONE_S)
+        if self._ended.get(held.runner.call_id) is held:
+            del self._ended[held.runner.call_id]
+            await held.owner.end()
+
+    async def _match_queue_to_room(self) -> None:
+        """Be in the queue group exactly while there is room."""
+        async with self._queue_lock:
+            room = not self._draining and len(self._live) < self._settings.worker_capacity
+            if room and self._queue is None:
+                subject = subjects.assign(self._settings.trunkline_region)
+                self._queue = await self._bus.subscribe(subject, self._on_assign, subjects.ASSIGN_QUEUE)
+            elif not room and self._queue is not None:
+                queue, self._queue = self._queue, None
+                await queue.end()
+
+    async def _heartbeat(self) -> None:
+        subject = subjects.heartbeat(self.worker)
+        while True:
+            beat = control.Heartbeat(
+                worker=self.worker,
+                active=len(self._live),
+                capacity=self._settings.worker_capacity,
+                draining=self._draining,
+            )
+            await self._bus.publish(subject, control.encode(beat))
+            await asyncio.sleep(HEARTBEAT_S)

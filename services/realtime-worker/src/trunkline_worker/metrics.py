@@ -1,0 +1,62 @@
+"""Every metric that the worker exports; label values come from closed lists, never from a call."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from trunkline_worker.commands import Measure
+
+_SHORT_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+_TURN_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10)
+
+CALLS_ACTIVE = Gauge("trunkline_worker_calls_active", "Calls that this worker holds.")
+CAPACITY = Gauge("trunkline_worker_capacity", "Calls that this worker takes at most.")
+DRAINING = Gauge("trunkline_worker_draining", "1 while the worker takes no new call because it stops.")
+CALLS_ENDED = Counter("trunkline_worker_calls_ended", "Calls by verdict.", ["outcome", "reason"])
+ASSIGNMENTS = Counter("trunkline_worker_assignments", "Answers to gateways that offered a call.", ["answer"])
+
+UP_SECONDS = Histogram(
+    "trunkline_worker_up_seconds",
+    "Our own work on a caller's frame: received from NATS until handed to the model's socket.",
+    buckets=_SHORT_S,
+)
+DOWN_SECONDS = Histogram(
+    "trunkline_worker_down_seconds",
+    "Our own work on an audio delta: received from the model until handed to NATS.",
+    buckets=_SHORT_S,
+)
+MODEL_SECONDS = Histogram(
+    "trunkline_turn_model_seconds",
+    "The model's part of a turn: end of speech, as its VAD heard it, until its first audio.",
+    buckets=_TURN_S,
+)
+RESPONSE_SECONDS = Histogram(
+    "trunkline_turn_response_seconds",
+    "End of speech until the first audio of the answer reached Twilio: all measured parts together.",
+    buckets=_TURN_S,
+)
+MODEL_CONNECT_SECONDS = Histogram(
+    "trunkline_model_connect_seconds",
+    "First connect attempt until the model accepted the configuration.",
+    buckets=_TURN_S,
+)
+MODEL_LOST = Counter("trunkline_model_lost", "Model sessions refused or lost.", ["kind"])
+
+MEASURES = {
+    measure: Counter(f"trunkline_call_{measure.replace('-', '_')}", f"Counted by the calls: {measure}.")
+    for measure in Measure
+}
+
+FRAMES_REFUSED = Counter(
+    "trunkline_worker_frames_refused", "Frames from gateways that were not used.", ["reason"]
+)
+FRAMES_LOST = Counter("trunkline_worker_frames_lost", "Caller frames that never arrived, by their numbers.")
+DOWN_DROPPED = Counter(
+    "trunkline_worker_down_dropped", "Frames to gateways dropped because the outbox was full."
+)
+SESSION_OUTBOX_OVERFLOWS = Counter(
+    "trunkline_worker_session_outbox_overflows", "Model sockets given up because they took no more data."
+)
+EVENTS_RECORDED = Counter("trunkline_worker_events_recorded", "Events acknowledged by JetStream.")
+EVENTS_RETRIED = Counter("trunkline_worker_events_retried", "Publishes that JetStream did not acknowledge.")
+EVENTS_DROPPED = Counter("trunkline_worker_events_dropped", "Events lost because too many were waiting.")
+EVENTS_WAITING = Gauge("trunkline_worker_events_waiting", "Events not acknowledged by JetStream yet.")
+CALL_ERRORS = Counter("trunkline_worker_call_errors", "Calls ended by a fault of ours; each is logged.")

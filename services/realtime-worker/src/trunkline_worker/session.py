@@ -1,0 +1,149 @@
+"""Shell: one websocket to the Realtime API. It opens, sends, reads and closes; what it means is not its task.
+
+Whatever goes wrong becomes one `SessionLost`, and after that nothing more is said.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlencode
+
+from trunkline_common import log
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+
+from trunkline_worker import metrics, realtime_api
+from trunkline_worker.commands import ClientEvent
+from trunkline_worker.events import (
+    ModelEvent,
+    ResponseDone,
+    SessionConfigured,
+    SessionLost,
+    SessionRoundTrip,
+)
+from trunkline_worker.settings import WorkerSettings
+
+CONNECT_TIMEOUT_S: Final = 5.0
+MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""A retrieved item carries its audio; OpenAI's own client sets no limit at all."""
+
+PING_INTERVAL_S: Final = 20
+PING_TIMEOUT_S: Final = 20
+CLOSE_TIMEOUT_S: Final = 1.0
+
+OUTBOX_MESSAGES_MAX: Final = 500
+"""Ten seconds of frames: a socket that is this far behind will not catch up."""
+
+_log = log.get(__name__)
+
+
+class Session:
+    """One socket, for one call."""
+
+    def __init__(
+        self, number: int, model: str, settings: WorkerSettings, on_event: Callable[[ModelEvent], None]
+    ) -> None:
+        self._number = number
+        self._url = f"{settings.openai_realtime_url}?{urlencode({'model': model})}"
+        self._key = settings.openai_api_key
+        self._on_event = on_event
+        self._outbox: deque[bytes] = deque()
+        self._work = asyncio.Event()
+        self._closed = False
+        self._task = asyncio.create_task(self._run(), name=f"model-session-{number}")
+        self._ping: asyncio.Task[None] | None = None
+
+    def send(self, event: ClientEvent) -> None:
+        """Queue one event; events leave in order."""
+        if self._closed:
+            return
+        if len(self._outbox) >= OUTBOX_MESSAGES_MAX:
+            metrics.SESSION_OUTBOX_OVERFLOWS.inc()
+            self._lost(SessionLost(self._number, "socket-stalled", fatal=False))
+            return
+        self._outbox.append(realtime_api.encode(event))
+        self._work.set()
+
+    def close(self) -> None:
+        """Say goodbye in the background; from here on nothing is reported."""
+        self._closed = True
+        self._work.set()
+
+    async def ended(self) -> None:
+        """Wait until the socket is closed."""
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            connection = await connect(
+                self._url,
+                additional_headers={"Authorization": f"Bearer {self._key.get_secret_value()}"},
+                compression=None,
+                open_timeout=CONNECT_TIMEOUT_S,
+                close_timeout=CLOSE_TIMEOUT_S,
+                ping_interval=PING_INTERVAL_S,
+                ping_timeout=PING_TIMEOUT_S,
+                max_size=MESSAGE_BYTES_MAX,
+            )
+        except InvalidStatus as refused:
+            status = refused.response.status_code
+            fatal = status in {401, 403, 404, 410}
+            self._lost(SessionLost(self._number, f"connect-http-{status}", fatal))
+            return
+        except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
+            self._lost(SessionLost(self._number, f"connect-{type(error).__name__}", fatal=False))
+            return
+        reader = asyncio.create_task(self._read(connection))
+        try:
+            await self._write(connection)
+        except ConnectionClosed:
+            pass  # The reader tells why.
+        finally:
+            await connection.close()
+            await reader
+            if self._ping is not None:
+                self._ping.cancel()
+
+    async def _write(self, connection: ClientConnection) -> None:
+        while not self._closed:
+            await self._work.wait()
+            self._work.clear()
+            while self._outbox and not self._closed:
+                await connection.send(self._outbox.popleft(), text=True)
+
+    async def _read(self, connection: ClientConnection) -> None:
+        try:
+            async for message in connection:
+                if self._closed:
+                    break
+                event = realtime_api.decode(message, self._number)
+                if event is None:
+                    continue
+                self._on_event(event)
+                if isinstance(event, SessionConfigured | ResponseDone):
+                    self._measure_round_trip(connection)
+        except ConnectionClosed:
+            pass
+        self._lost(
+            realtime_api.lost_by_close(self._number, connection.close_code, connection.close_reason or "")
+        )
+
+    def _measure_round_trip(self, connection: ClientConnection) -> None:
+        if self._ping is None or self._ping.done():
+            self._ping = asyncio.create_task(self._measure(connection))
+
+    async def _measure(self, connection: ClientConnection) -> None:
+        try:
+            pong = await connection.ping()
+            latency_s = await pong
+        except ConnectionClosed:
+            return
+        if not self._closed:
+            self._on_event(SessionRoundTrip(self._number, latency_s * 1000))
+
+    def _lost(self, lost: SessionLost) -> None:
+        if self._closed:
+            return
+        self.close()
+        self._on_event(lost)

@@ -1,0 +1,1 @@
+"""Stores every call's event log in Postgres."""

@@ -1,0 +1,56 @@
+"""Every metric that the transcripts service exports."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+EVENTS_STORED: Final = Counter(
+    "trunkline_transcripts_events_stored", "Events that became a row of `events` and were committed."
+)
+EVENTS_DUPLICATE: Final = Counter(
+    "trunkline_transcripts_events_duplicate", "Events that were there already: retries and redeliveries."
+)
+EVENTS_REDELIVERED: Final = Counter(
+    "trunkline_transcripts_events_redelivered", "Events that JetStream delivered again."
+)
+EVENTS_UNKNOWN: Final = Counter(
+    "trunkline_transcripts_events_unknown",
+    "Events of a kind that this version does not know: kept in `events`, not in `calls` or `turns`.",
+)
+NULS_REPLACED: Final = Counter(
+    "trunkline_transcripts_nuls_replaced",
+    "NUL characters replaced by U+FFFD, because Postgres cannot store them.",
+)
+DEAD_LETTERS: Final = Counter(
+    "trunkline_transcripts_dead_letters",
+    "Events copied to the dead letters because they cannot be stored: `unreadable` or `refused` by Postgres.",
+    ["reason"],
+)
+ROWS_WRITTEN: Final = Counter(
+    "trunkline_transcripts_rows_written",
+    "Rows inserted or changed. A call's row is written once for each kind of event that tells of it.",
+    ["table"],
+)
+BATCH_EVENTS: Final = Histogram(
+    "trunkline_transcripts_batch_events",
+    "Events in one transaction.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+)
+BATCH_SECONDS: Final = Histogram(
+    "trunkline_transcripts_batch_seconds",
+    "Time of one transaction that was committed.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 15),
+)
+LAG_EVENTS: Final = Gauge(
+    "trunkline_transcripts_lag_events", "Events in the log that no process of this service has fetched yet."
+)
+UNSETTLED_EVENTS: Final = Gauge(
+    "trunkline_transcripts_unsettled_events",
+    "Events fetched by any process of this service and not acknowledged yet.",
+)
+STORE_UP: Final = Gauge(
+    "trunkline_transcripts_store_up", "1 when the last transaction was committed, 0 while Postgres is awaited."
+)
+STORE_FAILURES: Final = Counter(
+    "trunkline_transcripts_store_failures", "Transactions that failed and are tried again.", ["trouble"]
+)

@@ -1,0 +1,39 @@
+"""Every variable that the transcripts service and the `migrate` command read."""
+
+from typing import Final
+
+from pydantic import Field, SecretStr, field_validator
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from trunkline_common.settings import CommonSettings
+
+DRIVER: Final = "postgresql+asyncpg"
+URL_FORM: Final = f"{DRIVER}://user:password@host:5432/database"
+
+
+class DatabaseSettings(CommonSettings):
+    """What `trunkline migrate` reads."""
+
+    database_url: SecretStr = Field(description=f"the Postgres that holds the transcripts, as {URL_FORM}")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_for_asyncpg(cls, value: SecretStr) -> SecretStr:
+        # The reason never quotes the value: it holds a password.
+        try:
+            url = make_url(value.get_secret_value())
+        except (ArgumentError, ValueError):
+            raise ValueError("is no database URL") from None
+        if url.drivername != DRIVER:
+            raise ValueError(f"must begin with {DRIVER}://")
+        if not url.database:
+            raise ValueError("names no database")
+        return value
+
+
+class TranscriptsSettings(DatabaseSettings):
+    """What `trunkline transcripts` reads."""
+
+    host: str = Field("127.0.0.1", description="address of the health and metrics pages")
+    metrics_port: int = Field(9102, ge=0, le=65535, description="port of the health and metrics pages")

@@ -1,0 +1,86 @@
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import nats
+import pytest
+from infra import MS
+from nats.errors import NoRespondersError
+
+from trunkline_local.nats_server import NatsServer
+from trunkline_local.processes import ProcessError
+
+
+async def test_clients_are_accepted_from_the_start(nats_server: NatsServer) -> None:
+    client = await nats.connect(nats_server.url, allow_reconnect=False)
+    with pytest.raises(NoRespondersError):
+        await client.request("nobody.listens", timeout=5000 * MS)
+    await client.close()
+
+
+async def test_two_servers_side_by_side_share_nothing(nats_server: NatsServer, tmp_path: Path) -> None:
+    async with NatsServer.start(tmp_path / "second") as second:
+        assert second.url != nats_server.url
+        for server in (nats_server, second):
+            client = await nats.connect(server.url)
+            await client.jetstream().add_stream(name="EV", subjects=["ev.>"])
+            await client.close()
+
+
+async def test_a_stream_survives_a_killed_server(nats_server: NatsServer) -> None:
+    client = await nats.connect(nats_server.url)
+    await client.jetstream().add_stream(name="EV", subjects=["ev.>"])
+    await client.jetstream().publish("ev.one", b"kept")
+    await client.close()
+    url = nats_server.url
+
+    await nats_server.kill()
+    with pytest.raises(OSError):
+        await nats.connect(url, allow_reconnect=False)
+    await nats_server.restart()
+
+    assert nats_server.url == url
+    client = await nats.connect(url)
+    assert (await client.jetstream().get_msg("EV", 1)).data == b"kept"
+    await client.close()
+
+
+async def test_each_test_begins_with_an_empty_jetstream(nats_server: NatsServer) -> None:
+    client = await nats.connect(nats_server.url)
+    assert await client.jetstream().streams_info() == []
+    await client.close()
+
+
+async def test_a_client_that_stops_answering_is_dropped_within_seconds(nats_server: NatsServer) -> None:
+    reader, writer = await asyncio.open_connection(*nats_server.url.removeprefix("nats://").split(":"))
+    writer.write(b"CONNECT {}\r\n")
+
+    # It never answers a PING: after two of them, a second apart, the server closes the connection.
+    async with asyncio.timeout(20_000 * MS):
+        heard = await reader.read(-1)
+
+    assert heard.endswith(b"-ERR 'Stale Connection'\r\n")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_settings_can_be_added(tmp_path: Path) -> None:
+    async with NatsServer.start(tmp_path, extra_settings='authorization: { token: "let me in" }') as server:
+        client = await nats.connect(server.url, token="let me in")
+        assert client.is_connected
+        await client.close()
+
+
+async def test_a_frozen_server_is_stopped_all_the_same(tmp_path: Path) -> None:
+    async with NatsServer.start(tmp_path) as server:
+        server.send_signal(signal.SIGSTOP)
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(server.pid, 0)
+
+
+async def test_a_server_that_cannot_start_shows_its_log(tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match=r"(?s)exited with code 1.*nats-server\.log.*unknown field"):
+        async with NatsServer.start(tmp_path, extra_settings="nonsense: true"):
+            pass
