@@ -5,6 +5,7 @@ unknown markers and hung tests fail by pytest's own settings, see pyproject.toml
 """
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Iterator
 
@@ -43,9 +44,7 @@ class ErrorLogs:
     def complaint(self) -> str | None:
         """Return what is wrong: errors that nobody asked for, or errors that did not come."""
         messages = [f"{record.name}: {record.getMessage()}" for record in self._records]
-        unexpected = [
-            message for message in messages if not any(text in message for text in self._expected)
-        ]
+        unexpected = [message for message in messages if not any(text in message for text in self._expected)]
         missing = [text for text in self._expected if not any(text in message for message in messages)]
         lines = [f"unexpected error log: {message}" for message in unexpected]
         return "\n".join([*lines, *(f"no error log with {text!r}" for text in missing)]) or None
@@ -78,14 +77,36 @@ def error_logs() -> Iterator[ErrorLogs]:
 @pytest.fixture(autouse=True)
 def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail when a coroutine of ours sleeps, reads a file or waits for a lock while it holds the event loop."""
-    if not asyncio.iscoroutinefunction(getattr(request, "function", None)):
+    if not _is_async(request):
         yield
         return
     with blockbuster_ctx(OUR_PACKAGES) as blockbuster:
         for call in ("os.stat", "io.TextIOWrapper.read"):
             # asyncpg looks for ~/.pgpass at each connect, if it was given no password.
             blockbuster.functions[call].can_block_in("asyncpg/connect_utils.py", "_read_password_file")
+        for call in ("connect", "accept", "recv"):
+            # It talks to itself: its own listener answers within the same call.
+            blockbuster.functions[f"socket.socket.{call}"].can_block_in(
+                "trunkline_local/processes.py", "free_port"
+            )
         yield
+
+
+@pytest.fixture(autouse=True)
+def event_loop_debug(request: pytest.FixtureRequest) -> None:
+    """Let asyncio check itself, except in e2e, which runs in real time: a message costs ten times as much."""
+    if _is_async(request) and "e2e" not in request.path.parts:
+        request.getfixturevalue("event_loop_in_debug_mode")
+
+
+@pytest.fixture
+async def event_loop_in_debug_mode() -> None:
+    """Find calls from foreign threads and show where a task was made (asyncio: Developing, Debug Mode)."""
+    asyncio.get_running_loop().set_debug(True)
+
+
+def _is_async(request: pytest.FixtureRequest) -> bool:
+    return inspect.iscoroutinefunction(getattr(request, "function", None))
 
 
 def _send_structlog_through_logging() -> None:

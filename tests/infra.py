@@ -13,7 +13,6 @@ from typing import Final
 
 import pytest
 import pytest_asyncio
-
 from trunkline_local.nats_server import NatsServer
 from trunkline_local.postgres_server import PostgresServer
 

@@ -1,5 +1,7 @@
 """The worker's μ-law against ITU-T G.711, table 2: decision values, decoder outputs, character signals."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -100,7 +102,7 @@ def decision_values() -> NDArray[np.int64]:
     """
     segment_ends = [31, 95, 223, 479, 991, 2015, 4063, 8159]
     values = [0, *range(1, 32, 2)]
-    for start, end in zip(segment_ends, segment_ends[1:], strict=False):
+    for start, end in pairwise(segment_ends):
         width = (end - start) // 16
         values.extend(range(start + width, end + 1, width))
     return np.array(values)

@@ -94,6 +94,11 @@ class Bus:
         life.resolved("nats")
         return cls(audio, control)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the control connection's link is up; what is sent while it is down waits for it."""
+        return self._control.is_connected
+
     async def publish_audio(self, subject: str, frame: bytes) -> bool:
         """Send a frame now or drop it; return whether it was sent. Never waits for the link."""
         if not self._audio.is_connected or self._audio.pending_data_size > AUDIO_PENDING_BYTES_MAX:

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 
-STOP_LIMIT_S = 3.0
+STOP_LIMIT_S = 2.0
 """How long the orphans may take to stop before they are killed: nobody is left who could wait for them."""
 CHECK_INTERVAL_S = 0.02
 """Between looks at processes that are not our children, so that no `wait` tells us when they end."""

@@ -63,7 +63,7 @@ def listen(sound: NDArray[np.int16], rate_hz: int, *, finished: bool = True) -> 
     best = int(order[0])
     score = float(scores[best])
     lead = score - float(scores[order[1]])
-    said = float(ends[best]) / references.lengths[best]
+    said = float(ends[best] / references.lengths[best])
     if score < (SCORE_MIN if finished else SCORE_MIN_UNFINISHED) or lead < LEAD_MIN:
         return Heard(None, max(score, 0.0), 0.0)
     return Heard(references.utterances[best], score, 1.0 if finished else min(said, 1.0))

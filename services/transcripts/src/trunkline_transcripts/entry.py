@@ -8,8 +8,6 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-import msgspec
-
 from trunkline_common import call_events, subjects
 from trunkline_common.call_events import CallEvent, Envelope, EventError
 
@@ -33,7 +31,9 @@ class Entry(NamedTuple):
 
 def read(message: bytes) -> Entry:
     """Return the event in `message`; raise `EventError` when this version cannot read or store it."""
-    message, nuls_replaced = _ESCAPED_NUL.subn(rb"\1\\ufffd", message)
+    nuls_replaced = 0
+    if rb"\u0000" in message:
+        message, nuls_replaced = _ESCAPED_NUL.subn(rb"\1\\ufffd", message)
     try:
         envelope = call_events.decode(message)
         event = call_events.open_envelope(envelope)
@@ -46,7 +46,9 @@ def read(message: bytes) -> Entry:
             subjects.token(name)
         except subjects.InvalidTokenError as error:
             raise EventError(f"no event: {error}") from None
-    return Entry(envelope, event, _moment(envelope.call_started_at_ms), _moment(envelope.at_ms), nuls_replaced)
+    return Entry(
+        envelope, event, _moment(envelope.call_started_at_ms), _moment(envelope.at_ms), nuls_replaced
+    )
 
 
 def _moment(unix_ms: int) -> datetime:

@@ -49,7 +49,8 @@ UNSETTLED_EVENTS: Final = Gauge(
     "Events fetched by any process of this service and not acknowledged yet.",
 )
 STORE_UP: Final = Gauge(
-    "trunkline_transcripts_store_up", "1 when the last transaction was committed, 0 while Postgres is awaited."
+    "trunkline_transcripts_store_up",
+    "1 when the last transaction was committed, 0 while Postgres is awaited.",
 )
 STORE_FAILURES: Final = Counter(
     "trunkline_transcripts_store_failures", "Transactions that failed and are tried again.", ["trouble"]

@@ -1,0 +1,61 @@
+# One command for each thing. `make demo` and `make test` set up everything they need inside this folder.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := .uv/bin/uv
+BIN := .venv/bin
+PACKAGES := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
+export UV_PYTHON_DOWNLOADS := never
+export UV_NO_PROGRESS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up call test check format lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## Install everything into .venv (the other targets do it by themselves)
+
+demo: .venv/.ready ## Answer one simulated phone call, live, and show what happened
+	@$(BIN)/trunkline demo
+
+up: .venv/.ready ## Run the whole system on this machine until Ctrl-C
+	@$(BIN)/trunkline up
+
+call: .venv/.ready ## Place one simulated call at the system that `make up` runs
+	@$(BIN)/trunkline call
+
+test: .venv/.ready ## Run every test, on real servers of its own
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+check: .venv/.ready ## Format, lint, types, import contracts, house rules: what CI runs
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy libs services tests bench
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/test_rules.py
+	$(UV) lock --check
+
+format: .venv/.ready ## Put every file into the house format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lock: $(UV) ## Lock dependencies anew after a change in a pyproject.toml
+	$(UV) lock
+
+clean: ## Remove what the other targets made
+	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+.venv/.ready: $(UV) pyproject.toml uv.lock $(PACKAGES)
+	@echo "Installing the locked packages into .venv (once; about a minute)"
+	@$(UV) sync --locked --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@touch $@
+
+# uv in an environment of its own: nothing is installed outside this folder.
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Trunkline needs Python 3.11 or newer as '$(PYTHON)'; name another one: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Fetching uv $(UV_VERSION) into .uv"
+	@$(PYTHON) -m venv .uv || { \
+	  echo "'$(PYTHON) -m venv' does not work here; on Debian and Ubuntu install python3-venv"; rm -rf .uv; exit 1; }
+	@.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

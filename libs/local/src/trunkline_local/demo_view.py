@@ -1,0 +1,149 @@
+"""What `trunkline demo` prints: the call as it happens, and afterwards where its time went."""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, Final
+
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+from trunkline_common.call_events import AgentTurn, CallerTurn, CallEvent, ModelConnected
+
+from trunkline_local import stored
+from trunkline_local.latency import Spread
+from trunkline_local.stored import StoredCall
+
+BUDGETS_MS: Final = {
+    "twilio_to_gateway_ms": ("Twilio → gateway", 50),
+    "gateway_to_worker_ms": ("gateway → worker (NATS)", 1),
+    "worker_to_model_ms": ("worker → model", 30),
+    "model_ms": ("model: end of speech → first audio", 80),
+    "model_to_worker_ms": ("model → worker", 30),
+    "worker_ms": ("worker: delta in → frame out", None),
+    "worker_to_gateway_ms": ("worker → gateway (NATS)", 1),
+    "gateway_to_twilio_ms": ("gateway → Twilio", 50),
+    "response_ms": ("sum", 200),
+}
+"""The parts of one answer, and what the original design of this system allowed each of them."""
+
+OWN_BUDGET_MS: Final = 10
+
+
+class CallView:
+    """Prints one call live: who speaks, what is heard, interruptions."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began_ns: int | None = None
+        self._agent_audible = False
+        self.call_id = ""
+
+    def on_caller_event(self, event: dict[str, Any]) -> None:
+        """Show an event of the simulated telephone."""
+        at_ns = event["at_ns"]
+        self._began_ns = at_ns if self._began_ns is None else self._began_ns
+        match event["event"]:
+            case "http":
+                self._line(at_ns, "phone", f"Twilio posts {event['path']}: {event['status']}", "dim")
+            case "call":
+                self.call_id = event["call_sid"]
+            case "stream-started":
+                self._line(at_ns, "phone", "media stream open, the line is live", "dim")
+            case "caller-speaking":
+                interrupts = " (interrupts)" if self._agent_audible else ""
+                self._line(at_ns, "caller", f"“{event['text']}”{interrupts}", "bold cyan")
+            case "agent-audible":
+                self._agent_audible = True
+                self._line(at_ns, "agent", "starts to speak", "green")
+            case "agent-quiet":
+                self._agent_audible = False
+                self._line(at_ns, "agent", "is quiet", "dim green")
+            case "clear-received":
+                dropped_ms = event["dropped_bytes"] // 8
+                self._line(at_ns, "phone", f"clear: {dropped_ms} ms of unheard speech dropped", "yellow")
+            case "warning":
+                self._line(at_ns, "phone", f"Twilio warns {event['code']}: {event['detail']}", "bold red")
+            case "ended":
+                self._line(at_ns, "phone", f"call over: {event['reason']}", "dim")
+
+    def on_call_event(self, event: CallEvent | None, at_ns: int) -> None:
+        """Show an event of the call's log, as the worker wrote it."""
+        match event:
+            case ModelConnected(model=model, connect_ms=connect_ms):
+                self._line(at_ns, "model", f"{model} is configured after {connect_ms:.0f} ms", "dim")
+            case CallerTurn(text=text, transcription=transcription):
+                said = f"heard the caller say “{text}”" if text else f"transcript {transcription}"
+                self._line(at_ns, "model", said, "cyan")
+            case AgentTurn(interrupted=True):
+                line = Text("caller heard “", "green")
+                line.append(event.heard_text)
+                line.append(event.generated_text[len(event.heard_text) :], "strike dim")
+                line.append(f"” {event.heard_ms / 1000:.1f} of {event.generated_ms / 1000:.1f} s", "green")
+                self._line(at_ns, "agent", line)
+            case AgentTurn(heard_text=heard_text):
+                self._line(at_ns, "agent", f"caller heard “{heard_text}”", "green")
+
+    def _line(self, at_ns: int, who: str, what: str | Text, style: str = "") -> None:
+        seconds = (at_ns - (self._began_ns or at_ns)) / 1e9
+        line = Text(f"{max(seconds, 0):6.2f} s  ", "dim")
+        line.append(f"{who:<7}", "bold")
+        line.append(what if isinstance(what, Text) else Text(what, style))
+        self._console.print(line)
+
+
+def print_latency(
+    console: Console, latencies: Sequence[Any], inbound: Spread, outbound: Spread, barge_in: Spread
+) -> None:
+    """Print where the time of an answer went, beside the budget, and what our own processes added."""
+    table = Table(title=f"Where the time of an answer went (median of {len(latencies)} answers)")
+    table.add_column("part")
+    table.add_column("budget", justify="right")
+    table.add_column("measured", justify="right")
+    for column, (part, budget_ms) in BUDGETS_MS.items():
+        values = [getattr(row, column) for row in latencies if getattr(row, column) is not None]
+        measured = _ms(median(values)) if values else "not measured"
+        table.add_row(part, "" if budget_ms is None else f"{budget_ms} ms", measured)
+    console.print(table)
+    own = Table(title="What our own processes added, at every frame (gateway + NATS + worker)")
+    own.add_column("way")
+    own.add_column("budget p99", justify="right")
+    for heading in ("p50", "p99", "n"):
+        own.add_column(heading, justify="right")
+    for way, spread in (("caller → model", inbound), ("model → caller", outbound), ("barge-in", barge_in)):
+        own.add_row(
+            way, f"{OWN_BUDGET_MS} ms", _ms(spread.p50_ms), _ms(spread.p99_ms), str(len(spread.values_ms))
+        )
+    console.print(own)
+    console.print(
+        "Measured on this machine's one clock, between the simulators' sockets. The resampler delays the "
+        "sound by another 2.25 ms each way.",
+        style="dim",
+    )
+
+
+def print_stored(console: Console, call: StoredCall) -> None:
+    """Print the call's rows and the SQL that reads them."""
+    console.print(Syntax(stored.CALL_SQL, "sql", background_color="default"))
+    row = call.call
+    table = Table()
+    for column in row._fields:
+        table.add_column(column)
+    table.add_row(*(str(value) for value in row))
+    console.print(table)
+    console.print(f"{call.events} of {row.events_expected} events stored", style="dim")
+    console.print(Syntax(stored.TURNS_SQL, "sql", background_color="default"))
+    turns = Table()
+    for column in ("position", "speaker", "at", "heard", "response"):
+        turns.add_column(column)
+    for turn in call.turns:
+        heard = Text(turn.heard or "")
+        if turn.interrupted and turn.text:
+            heard.append(turn.text[len(turn.heard or "") :], "strike dim")
+        response = "" if turn.response_ms is None else f"{turn.response_ms:.0f} ms"
+        turns.add_row(str(turn.position), turn.speaker, f"{turn.start_ms / 1000:.1f} s", heard, response)
+    console.print(turns)
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f} ms"

@@ -1,0 +1,134 @@
+"""Twilio's HTTP requests: signed forms to the webhooks, with its timeouts and its one retry."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
+
+import httpx
+from twilio.request_validator import RequestValidator
+
+from trunkline_simulators.twilio_program import Answered, Failed
+from trunkline_simulators.twilio_trace import Trace
+
+CONNECT_TIMEOUT_S = 5.0  # Twilio: Connection overrides, `ct`
+TOTAL_TIMEOUT_S = 15.0  # Twilio: Connection overrides, `tt`
+CONNECT_ATTEMPTS_MAX = 2  # Twilio: Connection overrides, `rc` is 1
+
+ANSWER_BYTES_MAX = 4 * 2**20  # TwiML is judged elsewhere; this is minutes of <Play>
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectTo:
+    """Where the public host really is: a plaintext server, as with curl's `--connect-to`."""
+
+    public_host: str
+    host: str
+    port: int
+
+    def applies_to(self, url: str) -> bool:
+        """Return whether this URL's host is the public one."""
+        return urlsplit(url).hostname == self.public_host
+
+
+def signed_url(url: str) -> str:
+    """Return the form of a URL that Twilio signs: no fragment, over TLS no user and no port.
+
+    (Twilio: Security, Validating requests)
+    """
+    parts = urlsplit(url)._replace(fragment="")
+    if parts.scheme in ("https", "wss"):
+        parts = parts._replace(netloc=_host(parts))
+    return urlunsplit(parts)
+
+
+def _host(parts: SplitResult) -> str:
+    host = parts.hostname or ""
+    return f"[{host}]" if ":" in host else host
+
+
+class Webhooks:
+    """Asks one call's webhooks; `aclose` it afterwards."""
+
+    def __init__(self, auth_token: str, connect_to: ConnectTo | None, trace: Trace) -> None:
+        self._validator: Any = RequestValidator(auth_token)  # the package has no types
+        self._connect_to = connect_to
+        self._trace = trace
+        # Whoever says where the server is does not want a proxy on the way.
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(TOTAL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            trust_env=connect_to is None,
+            headers={"user-agent": "TwilioProxy/1.1", "accept": "*/*"},
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    def signature(self, url: str, fields: Mapping[str, str]) -> str:
+        """Return `X-Twilio-Signature` for a request to exactly this URL."""
+        return str(self._validator.compute_signature(url, fields))
+
+    async def ask(self, url: str, method: str, fields: Mapping[str, str]) -> Answered | Failed:
+        """Send one signed request; whatever happens is an answer or a failure, never an exception."""
+        if method == "GET":
+            url = _with_query(url, fields)
+            fields = {}
+        headers = {"x-twilio-signature": self.signature(signed_url(url), fields)}
+        path = urlsplit(url).path
+        for attempt in range(CONNECT_ATTEMPTS_MAX):
+            if attempt:
+                headers["i-twilio-idempotency-token"] = secrets.token_hex(16)
+            try:
+                async with asyncio.timeout(TOTAL_TIMEOUT_S):
+                    return await self._request(method, url, fields, headers)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                failed = self._failed(path, f"no connection: {error}")
+            except TimeoutError:
+                return self._failed(path, f"no answer within {TOTAL_TIMEOUT_S:g} s")
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                return self._failed(path, f"{type(error).__name__}: {error}")
+        return failed
+
+    async def _request(
+        self, method: str, url: str, fields: Mapping[str, str], headers: dict[str, str]
+    ) -> Answered | Failed:
+        address, headers = self._address(url, headers)
+        data = dict(fields) if method == "POST" else None
+        async with self._client.stream(method, address, data=data, headers=headers) as response:
+            body = b""
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > ANSWER_BYTES_MAX:
+                    return self._failed(
+                        urlsplit(url).path, f"an answer of more than {ANSWER_BYTES_MAX} bytes"
+                    )
+        path, status = urlsplit(url).path, response.status_code
+        if not response.is_success:
+            return self._failed(path, f"HTTP {status} from {path}", status)
+        self._trace.add("http", method=method, path=path, status=status)
+        return Answered(response.headers.get("content-type", ""), body)
+
+    def _address(self, url: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
+        if self._connect_to is None or not self._connect_to.applies_to(url):
+            return url, headers
+        parts = urlsplit(url)
+        netloc = f"{self._connect_to.host}:{self._connect_to.port}"
+        plain = parts._replace(scheme="http", netloc=netloc, fragment="")
+        return urlunsplit(plain), {**headers, "host": parts.netloc.rpartition("@")[2]}
+
+    def _failed(self, path: str, detail: str, status: int | None = None) -> Failed:
+        self._trace.add("http", path=path, status=status, error=detail)
+        return Failed(detail)
+
+
+def _with_query(url: str, fields: Mapping[str, str]) -> str:
+    if not fields:
+        return url
+    parts = urlsplit(url)
+    query = "&".join(part for part in (parts.query, urlencode(fields)) if part)
+    return urlunsplit(parts._replace(query=query))

@@ -1,0 +1,312 @@
+"""From the event log into Postgres: fetch, store, and only then acknowledge.
+
+* A crash at any point delivers the events again, and the store takes them again without a trace.
+* While Postgres is away nothing is given up: the batch in hand is kept alive and tried again until it is stored.
+* An event that can never be stored is halved out of its batch, copied to the dead letters and terminated, so that
+  it stops nobody else. `max_deliver` stays infinite: JetStream would skip events in a long outage otherwise.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, Header, StreamConfig
+from nats.js.errors import NotFoundError
+from trunkline_common import log, subjects
+from trunkline_common.bus import Bus
+from trunkline_common.call_events import EventError
+from trunkline_common.service import Life
+
+from trunkline_transcripts import metrics
+from trunkline_transcripts.database import Trouble
+from trunkline_transcripts.entry import Entry, read
+from trunkline_transcripts.projection import EventRow, project
+from trunkline_transcripts.store import Store, StoreError, Written
+
+BATCH_EVENTS_MAX: Final = 500
+"""Larger batches store hardly more events a second, and lose more work when one fails."""
+BATCH_BYTES_MAX: Final = 4 * 1024**2
+"""Events are 0.5 KB as a rule and 256 KiB at most; a batch of the largest would take 128 MB several times over."""
+BATCH_WAIT_S: Final = 0.2
+"""How old an event may get while others join it in one transaction."""
+
+ACK_WAIT_S: Final = 30
+"""How long a killed process keeps its events from the others. Whoever waits for Postgres says so three times as often."""
+ACK_PENDING_MAX: Final = 5_000
+"""Ten full batches, in all processes together."""
+
+RETRY_MIN_S: Final = 0.1
+RETRY_MAX_S: Final = 5
+WATCH_INTERVAL_S: Final = 2
+"""How often the lag is read, and whether the consumer still exists."""
+
+DEAD_LETTER_STREAM: Final = "DLQ"
+DEAD_LETTER_MAX_BYTES: Final = 256 * 1024**2
+"""Full means that the oldest go. Refusing the newest would keep unusable events in the way of good ones."""
+DEAD_LETTER_MAX_AGE_S: Final = 90 * 24 * 3600
+DEAD_LETTER_TIMEOUT_S: Final = 5
+DEAD_LETTER_RETRY_S: Final = 5
+WHY_CHARACTERS_MAX: Final = 200
+
+_log = log.get(__name__)
+
+
+class _StopRequestedError(Exception):
+    """The service is asked to stop while Postgres is away."""
+
+
+class _Delivery(NamedTuple):
+    message: Msg
+    entry: Entry
+
+
+class Consumer:
+    """One process's share of the durable consumer `store`."""
+
+    def __init__(self, bus: Bus, store: Store, database_address: str, life: Life) -> None:
+        self._bus = bus
+        self._store = store
+        self._database_address = database_address
+        self._life = life
+        self._ack_wait_s: float = ACK_WAIT_S
+        self._in_hand: Sequence[Msg] = ()
+
+    async def subscribe(self) -> None:
+        """Create the streams and the durable consumer where they are missing, trying until JetStream answers."""
+        wait_s = RETRY_MIN_S
+        while True:
+            try:
+                await self._bus.ensure_event_stream()
+                await self._ensure_dead_letter_stream()
+                self._subscription = await self._bus.jetstream.pull_subscribe(
+                    subjects.EVERY_EVENT,
+                    durable=subjects.STORE_CONSUMER,
+                    stream=subjects.EVENT_STREAM,
+                    config=_consumer_config(),
+                )
+                await self._observe()
+            except (nats.errors.Error, TimeoutError) as error:
+                why = (
+                    f"JetStream does not serve {subjects.EVENT_STREAM}: {str(error) or type(error).__name__}"
+                )
+                self._life.waiting("jetstream", why)
+                _log.warning("store-waiting", why=why, retry_s=wait_s)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, RETRY_MAX_S)
+            else:
+                self._life.resolved("jetstream")
+                return
+
+    async def run(self) -> None:
+        """Store events until the service is asked to stop; the batch in hand is finished first."""
+        async with asyncio.TaskGroup() as tasks:
+            side_tasks = [tasks.create_task(self._keep_alive()), tasks.create_task(self._watch())]
+            while not self._life.stop_requested.is_set():
+                self._in_hand = await self._fetch()
+                try:
+                    for messages in _batches(self._in_hand):
+                        await self._take(messages)
+                except _StopRequestedError:
+                    await self._hand_back()
+                self._in_hand = ()
+            for task in side_tasks:
+                task.cancel()
+
+    async def _fetch(self) -> list[Msg]:
+        # Requests made without a link would all be answered at once when it is back.
+        if self._bus.is_connected:
+            try:
+                return await self._subscription.fetch(BATCH_EVENTS_MAX, timeout=BATCH_WAIT_S)
+            except TimeoutError:
+                return []
+            except nats.errors.Error as error:
+                _log.warning("store-fetch-failed", why=str(error) or type(error).__name__)
+        await self._stop_or(BATCH_WAIT_S)
+        return []
+
+    async def _take(self, messages: Sequence[Msg]) -> None:
+        """Store a batch and acknowledge it; what cannot be read goes to the dead letters."""
+        batch: list[_Delivery] = []
+        for message in messages:
+            metrics.EVENTS_REDELIVERED.inc(message.metadata.num_delivered > 1)
+            try:
+                entry = read(message.data)
+            except EventError as error:
+                await self._set_aside(message, "unreadable", str(error))
+                continue
+            metrics.NULS_REPLACED.inc(entry.nuls_replaced)
+            metrics.EVENTS_UNKNOWN.inc(entry.event is None)
+            batch.append(_Delivery(message, entry))
+        if batch:
+            await self._settle(batch)
+
+    async def _settle(self, batch: Sequence[_Delivery]) -> None:
+        """Write, then acknowledge; halve a batch that Postgres refuses until the one bad event is alone."""
+        try:
+            written = await self._write([delivery.entry for delivery in batch])
+        except StoreError as error:
+            if len(batch) == 1:
+                await self._set_aside(batch[0].message, "refused", str(error))
+                return
+            middle = len(batch) // 2
+            await self._settle(batch[:middle])
+            await self._settle(batch[middle:])
+            return
+        _count(written, len(batch))
+        # An acknowledgement that gets lost only means that the event comes again.
+        with contextlib.suppress(nats.errors.Error):
+            for delivery in batch:
+                await delivery.message.ack()
+
+    async def _write(self, entries: Sequence[Entry]) -> Written:
+        """Write the events, however long that takes.
+
+        Raises `StoreError` when they are at fault themselves, `_StopRequestedError` when there is no time to wait.
+        """
+        rows = project(entries)
+        clock = asyncio.get_running_loop().time
+        wait_s = RETRY_MIN_S
+        while True:
+            began = clock()
+            try:
+                written = await self._store.write(rows)
+            except StoreError as error:
+                metrics.STORE_FAILURES.labels(error.trouble).inc()
+                if error.trouble is Trouble.BAD_DATA:
+                    raise
+                await self._wait_for_store(error, wait_s)
+                wait_s = min(2 * wait_s, RETRY_MAX_S)
+            else:
+                if wait_s > RETRY_MIN_S:
+                    self._life.resolved("postgres")
+                    _log.info("store-back")
+                metrics.STORE_UP.set(1)
+                metrics.BATCH_SECONDS.observe(clock() - began)
+                return written
+
+    async def _wait_for_store(self, error: StoreError, wait_s: float) -> None:
+        if error.trouble is not Trouble.CONFLICT:
+            metrics.STORE_UP.set(0)
+            self._life.waiting("postgres", f"cannot store at {self._database_address}: {error}; trying again")
+        _log.warning("store-waiting", trouble=error.trouble, why=str(error), retry_s=wait_s)
+        # Jitter keeps two processes from running into each other again.
+        await self._stop_or(wait_s * random.uniform(0.5, 1))  # noqa: S311
+        if self._life.stop_requested.is_set():
+            raise _StopRequestedError
+
+    async def _set_aside(self, message: Msg, reason: str, why: str) -> None:
+        """Copy an event that can never be stored to the dead letters, and take it out of the way."""
+        sequence = message.metadata.sequence.stream
+        headers = {
+            Header.MSG_ID: f"{subjects.EVENT_STREAM}-{sequence}",
+            "Trunkline-Subject": message.subject,
+            "Trunkline-Reason": reason,
+            "Trunkline-Why": " ".join(why.split())[:WHY_CHARACTERS_MAX],
+        }
+        try:
+            await self._bus.jetstream.publish(
+                subjects.DEAD_LETTERS, message.data, DEAD_LETTER_TIMEOUT_S, headers=headers
+            )
+            await message.term()
+        except (nats.errors.Error, TimeoutError) as error:
+            _log.warning("dead-letter-failed", stream_sequence=sequence, error=type(error).__name__)
+            with contextlib.suppress(nats.errors.Error):
+                await message.nak(delay=DEAD_LETTER_RETRY_S)
+            return
+        metrics.DEAD_LETTERS.labels(reason).inc()
+        # `why` may quote the event; it is in the dead letter's headers only.
+        _log.warning("dead-letter", reason=reason, subject=message.subject, stream_sequence=sequence)
+
+    async def _keep_alive(self) -> None:
+        """Tell JetStream that the events in hand are being worked on, as long as they are."""
+        while True:
+            await asyncio.sleep(self._ack_wait_s / 3)
+            with contextlib.suppress(nats.errors.Error):
+                for message in self._in_hand:
+                    if not message.is_acked:
+                        await message.in_progress()
+
+    async def _hand_back(self) -> None:
+        """Let another process have the events at once."""
+        with contextlib.suppress(nats.errors.Error):
+            for message in self._in_hand:
+                if not message.is_acked:
+                    await message.nak()
+
+    async def _watch(self) -> None:
+        """Read the lag; subscribe again when the consumer is gone, as after JetStream lost its disk."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            try:
+                await self._observe()
+            except NotFoundError:
+                _log.warning("store-consumer-missing", consumer=subjects.STORE_CONSUMER)
+                await self.subscribe()
+            except (nats.errors.Error, TimeoutError):
+                # The link is down, and the bus has said so.
+                continue
+
+    async def _observe(self) -> None:
+        consumer = await self._subscription.consumer_info()
+        metrics.LAG_EVENTS.set(consumer.num_pending or 0)
+        metrics.UNSETTLED_EVENTS.set(consumer.num_ack_pending or 0)
+        self._ack_wait_s = consumer.config.ack_wait or ACK_WAIT_S
+
+    async def _ensure_dead_letter_stream(self) -> None:
+        try:
+            await self._bus.jetstream.stream_info(DEAD_LETTER_STREAM)
+        except NotFoundError:
+            await self._bus.jetstream.add_stream(_dead_letter_stream())
+
+    async def _stop_or(self, timeout_s: float) -> None:
+        """Wait until the service is asked to stop, at most so long."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._life.stop_requested.wait(), timeout_s)
+
+
+def _batches(messages: Sequence[Msg]) -> Iterator[Sequence[Msg]]:
+    """Cut what was fetched into batches within both limits; a single message may be as large as it is."""
+    start, size_bytes = 0, 0
+    for index, message in enumerate(messages):
+        size_bytes += len(message.data)
+        full = index - start == BATCH_EVENTS_MAX or size_bytes > BATCH_BYTES_MAX
+        if full and index > start:
+            yield messages[start:index]
+            start, size_bytes = index, len(message.data)
+    if messages:
+        yield messages[start:]
+
+
+def _count(written: Written, batch_events: int) -> None:
+    stored = written[EventRow]
+    metrics.EVENTS_STORED.inc(stored)
+    metrics.EVENTS_DUPLICATE.inc(batch_events - stored)
+    metrics.BATCH_EVENTS.observe(batch_events)
+    for kind, count in written.items():
+        metrics.ROWS_WRITTEN.labels(kind.table).inc(count)
+
+
+def _consumer_config() -> ConsumerConfig:
+    return ConsumerConfig(
+        description="Stores every call's event log in Postgres",
+        deliver_policy=DeliverPolicy.ALL,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=ACK_WAIT_S,
+        max_deliver=-1,
+        max_ack_pending=ACK_PENDING_MAX,
+    )
+
+
+def _dead_letter_stream() -> StreamConfig:
+    return StreamConfig(
+        name=DEAD_LETTER_STREAM,
+        description="Events that could not be stored, as they came, with the reason in their headers",
+        subjects=[subjects.DEAD_LETTERS],
+        discard=DiscardPolicy.OLD,
+        max_bytes=DEAD_LETTER_MAX_BYTES,
+        max_age=DEAD_LETTER_MAX_AGE_S,
+    )

@@ -1,0 +1,70 @@
+"""The `trunkline transcripts` command: builds the parts in order and runs them until told to stop."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any, Final
+
+import click
+from trunkline_common import service, settings
+from trunkline_common.bus import Bus
+from trunkline_common.service import Life
+
+from trunkline_transcripts import database, schema_version
+from trunkline_transcripts.consumer import Consumer
+from trunkline_transcripts.settings import TranscriptsSettings
+from trunkline_transcripts.store import TRANSACTION_TIMEOUT_S, Store
+
+DRAIN_DEADLINE_S: Final = 2 * TRANSACTION_TIMEOUT_S
+"""The batch in hand needs one transaction; with Postgres gone it is handed back at the first failure."""
+
+
+@click.command(name="transcripts")
+def command() -> None:
+    """Store every call's event log in Postgres.
+
+    Reads DATABASE_URL (postgresql+asyncpg://…), NATS_URL, NATS_CREDS, HOST, METRICS_PORT (9102) and LOG_LEVEL
+    from the environment, or from the files that DATABASE_URL_FILE and so on name. Run `trunkline migrate` first.
+    """
+    chosen = settings.load(TranscriptsSettings)
+    service.run(
+        "transcripts",
+        partial(_body, chosen),
+        host=chosen.host,
+        port=chosen.metrics_port,
+        log_level=chosen.log_level,
+        drain_deadline_s=DRAIN_DEADLINE_S,
+    )
+
+
+async def _body(chosen: TranscriptsSettings, life: Life) -> None:
+    async with contextlib.AsyncExitStack() as at_the_end:
+        engine = database.connect(chosen.database_url)
+        at_the_end.push_async_callback(engine.dispose)
+        address = database.address(chosen.database_url)
+
+        async def start() -> Consumer:
+            bus = await Bus.connect(chosen, life)
+            at_the_end.push_async_callback(bus.close)
+            consumer = Consumer(bus, Store(engine), address, life)
+            await consumer.subscribe()
+            await schema_version.wait(engine, address, life)
+            return consumer
+
+        if consumer := await _unless_stopped(start(), life):
+            life.started()
+            await consumer.run()
+
+
+async def _unless_stopped(starting: Coroutine[Any, Any, Consumer], life: Life) -> Consumer | None:
+    """Return what `starting` returns, or None when the service is asked to stop before."""
+    task = asyncio.create_task(starting)
+    asked = asyncio.create_task(life.stop_requested.wait())
+    await asyncio.wait([task, asked], return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.wait([task])
+    return None
