@@ -2,7 +2,7 @@
 
 Each test that asks for one has a nats-server of its own: it starts in 20 ms and stops in 2 ms, and so no stream,
 consumer or subscription of one test is seen by another, and a test may kill it. Postgres takes half a second to
-make, so each xdist worker keeps one, and each test has a database of its own there (25 ms).
+make, so each xdist worker keeps one, and each test has a database of its own there (30 ms on an idle disk).
 """
 
 import itertools

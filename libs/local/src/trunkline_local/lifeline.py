@@ -6,14 +6,19 @@ it fires when the *thread* that forked ends, and we fork in worker threads to ke
 """
 
 import atexit
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Final
 
 from trunkline_local import reaper
+
+EXIT_LIMIT_S: Final = 1.0
+"""A reaper with nothing to do ends within milliseconds; a fork of ours that holds the pipe may keep it."""
 
 
 class Lifeline:
@@ -69,10 +74,9 @@ class Lifeline:
         self._reaper.stdin.close()
         # What is still listed are children of ours, which stay zombies for as long as we wait for the reaper
         # that waits for them. So it is left to finish alone, and declared done to keep `subprocess` silent.
-        if self._listed:
-            self._reaper.returncode = 0
-        else:
-            self._reaper.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._reaper.wait(timeout=0 if self._listed else EXIT_LIMIT_S)
+        self._reaper.returncode = self._reaper.returncode or 0
 
 
 lifeline = Lifeline()

@@ -130,6 +130,11 @@ class Configuration:
         )
 
     @property
+    def context_tokens_max(self) -> int:
+        """How much a response of this model can read."""
+        return 128_000 if _is_reasoning(self.echo["model"]) else 28_224
+
+    @property
     def transcription_model(self) -> str | None:
         """The model that transcribes the caller; None when nobody does."""
         settings = self.echo["audio"]["input"]["transcription"]

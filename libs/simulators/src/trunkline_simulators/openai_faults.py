@@ -36,6 +36,9 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "phases": ("say a commentary before the final answer, their events interleaved", "response.created", ""),
 }  # fmt: skip
 
+# These change a response that has just been created.
+SHAPING = frozenset({"failed", "half", "slow", "no-created", "text-only", "text-twice", "phases"})
+
 _SYNTAX = re.compile(
     r"(?P<kind>[a-z-]+)(=(?P<value>[^@*]+))?(@(?P<event>[a-z_.]+)(:(?P<nth>[1-9]\d*))?)?(?P<always>\*)?"
 )
@@ -66,6 +69,8 @@ def parse_fault(text: str) -> Fault:
             f"'{kind}' needs a value, such as {kind}={example}" if example else f"'{kind}' takes no value"
         )
     _check_value(kind, value)
+    if kind in SHAPING and match["event"] not in {None, event}:
+        raise ValueError(f"'{kind}' shapes a response, so it can only strike at {event}")
     return Fault(kind, value, match["event"] or event, int(match["nth"] or 1), bool(match["always"]))
 
 

@@ -20,6 +20,7 @@ from trunkline_simulators.openai_audio import FORMATS
 from trunkline_simulators.openai_configuration import AudioFormatName
 from trunkline_simulators.openai_conversation import Item
 from trunkline_simulators.openai_dice import Dice
+from trunkline_simulators.openai_faults import Fault
 from trunkline_simulators.openai_usage import ASSISTANT_TOKENS_S, text_tokens
 
 ServerEvent: TypeAlias = dict[str, Any]  # without its event_id
@@ -91,8 +92,9 @@ class Response:
     plan: deque[Step] = field(default_factory=deque)
     outputs: list[Output] = field(default_factory=list)
     deltas_until_cut: int | None = None  # audio deltas still in flight after an interruption
-    input_items: list[Item] | None = None  # context of an out-of-band response; None for the conversation's
-    stalled: bool = False  # half sent, by a fault; only a cancellation ends it
+    input_items: list[Item] | None = None  # its own context; None for the conversation
+    tokens_max: int | None = None
+    faults: list[Fault] = field(default_factory=list)
     planned: bool = False
 
     def wire(
@@ -119,10 +121,8 @@ class Response:
 
     def next_due(self) -> float | None:
         """Return when the next step is due; None while the reply is not known or nothing is left."""
-        if self.stalled or (self.hears is not None and not self.planned):
-            return None
         if not self.planned:
-            return self.speak_at
+            return self.speak_at if self.hears is None else None
         return self.speak_at + self.plan[0].due_s if self.plan else None
 
     def perform(self, step: Step) -> list[ServerEvent]:
@@ -147,7 +147,6 @@ class Response:
     def cut(self) -> list[ServerEvent]:
         """Return the events that close every open item as incomplete; the plan is forgotten."""
         self.plan.clear()
-        self.stalled = False
         events: list[ServerEvent] = []
         for index, output in enumerate(self.outputs):
             if output.state == "open":

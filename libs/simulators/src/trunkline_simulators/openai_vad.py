@@ -10,7 +10,6 @@ Rules, from recorded sessions:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -78,12 +77,13 @@ class Vad:
         whole = len(samples) // window_samples
         self._rest = samples[whole * window_samples :]
         events: list[VadEvent] = []
-        for window in samples[: whole * window_samples].reshape(whole, window_samples):
+        if settings is None:
+            self._windows += whole
+            self.reset()
+            return []
+        for score in speech_scores(samples[: whole * window_samples].reshape(whole, window_samples)):
             self._windows += 1
-            if settings is None:
-                self.reset()
-                continue
-            event = self._judge(speech_score(window), settings)
+            event = self._judge(score, settings)
             if event is not None:
                 events.append(event)
         return events
@@ -106,10 +106,9 @@ class Vad:
         return SpeechStopped(end_ms)
 
 
-def speech_score(window: NDArray[np.int16]) -> float:
-    """Return how likely a window holds speech, 0…1, by its loudness without any constant offset."""
-    rms = float(np.std(window.astype(np.float32)))
-    if rms < 1:
-        return 0.0
-    loudness_dbfs = 20 * math.log10(rms / 32_768)
-    return 1 / (1 + math.exp((_MIDDLE_DBFS - loudness_dbfs) / _SLOPE_DB))
+def speech_scores(windows: NDArray[np.int16]) -> list[float]:
+    """Return how likely each window holds speech, 0…1, by its loudness without any constant offset."""
+    rms = np.std(windows.astype(np.float32), axis=1)
+    loudness_dbfs = 20 * np.log10(np.maximum(rms, 1) / 32_768)
+    scores: list[float] = (1 / (1 + np.exp((_MIDDLE_DBFS - loudness_dbfs) / _SLOPE_DB))).tolist()
+    return scores

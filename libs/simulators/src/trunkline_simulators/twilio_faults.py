@@ -25,7 +25,7 @@ class Faults:
     hang_up_at_ms: int | None = None  # the caller hangs up, whatever the script says
     websocket_signature: Literal["right", "trailing-slash", "wrong"] = "right"
     webhook_signature: Literal["right", "wrong"] = "right"
-    tampered_token: bool = False  # the last character of each `<Parameter>` is another one
+    tampered_token: bool = False  # one character of each `<Parameter>` is another one
     no_start: bool = False  # after `connected` nothing is sent
 
 

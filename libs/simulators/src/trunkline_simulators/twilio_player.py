@@ -55,6 +55,11 @@ class Player:
         """Return how long the waiting audio lasts."""
         return len(self._audio) // 8
 
+    @property
+    def waiting_marks(self) -> int:
+        """Return how many marks have not been sent back."""
+        return len(self._marks)
+
     def add_audio(self, payload: bytes) -> bool:
         """Queue μ-law bytes; return whether there was room, for otherwise all of them are dropped."""
         self.received_bytes += len(payload)

@@ -85,11 +85,12 @@ class Finish:
     reason: EndReason
 
 
-Command = Warned | Fetch | twiml.Say | twiml.Play | twiml.Pause | twiml.Dial | twiml.Stream | Finish
+Order = Fetch | twiml.Say | twiml.Play | twiml.Pause | twiml.Dial | twiml.Stream
+Command = Warned | Order | Finish
 
 
 class Program:
-    """One call's run; every list of commands ends with the one whose outcome is the next event."""
+    """One call's run; every list of commands ends with an order, whose outcome is the next event, or with `Finish`."""
 
     def __init__(
         self,

@@ -106,6 +106,7 @@ class Ending(Enum):
     REFUSED = _Ending("refused", 1008, None)
     NO_WORKER = _Ending("no-worker", 1013, None)
     WORKER_LOST = _Ending("worker-lost", 1011, StopReason.STREAM_LOST)
+    GATEWAY_ERROR = _Ending("gateway-error", 1011, StopReason.STREAM_LOST)
     GATEWAY_STOPPED = _Ending("gateway-stopped", 1001, StopReason.GATEWAY_STOPPED)
 
     @property

@@ -24,9 +24,11 @@ class Rejections:
         self._period_ends_at = dict.fromkeys(Rejection, float("-inf"))
         self._lines = dict.fromkeys(Rejection, 0)
 
-    def note(self, rejection: Rejection, **fields: Any) -> None:
-        """Count `rejection`; `fields` go into the line and hold no secrets and no numbers."""
+    def note(self, rejection: Rejection, *, log_it: bool = True, **fields: Any) -> None:
+        """Count `rejection` and `log_it`; `fields` go into the line and hold no secrets and no numbers."""
         metrics.REJECTED.labels(rejection).inc()
+        if not log_it:
+            return
         now = self._clock()
         if now >= self._period_ends_at[rejection]:
             suppressed = max(self._lines[rejection] - LOG_LINES_MAX, 0)

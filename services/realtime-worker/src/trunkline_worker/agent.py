@@ -1,5 +1,6 @@
 """The agent that answers: what it says first, its voice, and the session it needs, every field explicit."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -15,6 +16,9 @@ DEAD_MODELS: Final = {
     "gpt-realtime-mini-2025-10-06": "gpt-realtime-2.1-mini",
 }
 """Models that OpenAI has shut down, and what replaces each (OpenAI: Deprecations)."""
+
+_REASONING_MODEL: Final = re.compile(r"gpt-realtime-2(?!\d)")
+"""The 2.x family; `gpt-realtime-2025-08-28` is the first generation with a date."""
 
 NoiseReduction = Literal["near_field", "far_field"]
 
@@ -74,7 +78,7 @@ class Agent:
             "max_output_tokens": self.max_output_tokens,
             "truncation": "auto",
         }
-        if self.model.startswith("gpt-realtime-2"):
+        if _REASONING_MODEL.match(self.model):
             # Older models reject the whole update because of this field.
             session["reasoning"] = {"effort": "low"}
         return session

@@ -34,6 +34,14 @@ class CreateResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelResponse:
+    """Stop the model in mid-answer, where its own VAD has no reason to."""
+
+    event_id: str
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class TruncateItem:
     """Tell the model how much of its speech was heard."""
 
@@ -50,7 +58,7 @@ class DeleteItem:
     item_id: str
 
 
-ClientEvent = AppendAudio | ConfigureSession | CreateResponse | TruncateItem | DeleteItem
+ClientEvent = AppendAudio | ConfigureSession | CreateResponse | CancelResponse | TruncateItem | DeleteItem
 
 # --- Commands ------------------------------------------------------------------------------------------------
 

@@ -104,14 +104,13 @@ class Conversation:
         if turn.revision == 0:
             turn.due_at = now + TRANSCRIPT_WAIT_S
 
-    def added(self, item_id: str, role: str) -> None:
-        """The item took its place in the model's conversation."""
+    def added(self, item_id: str, role: str, response_id: str) -> None:
+        """The item took its place in the model's conversation, during this response (or none, "")."""
         caller_turn = self._caller.get(item_id)
-        if caller_turn is not None and not caller_turn.position:
-            self._next_position += 1
-            caller_turn.position = self._next_position
+        if caller_turn is not None:
+            self._place(caller_turn)
         elif role == "assistant":
-            self._agent_turn(item_id, "")
+            self._agent_turn(item_id, response_id)
 
     def caller_said(self, item_id: str, text: str | None) -> list[CallerTurn]:
         """The transcript came, or (None) failed; return the turn, ready or revised."""
@@ -120,7 +119,7 @@ class Conversation:
             return []
         turn.text = text
         turn.transcription = "failed" if text is None else "completed"
-        return [turn.written()]
+        return [self._written(turn)]
 
     def agent_started(self, item_id: str, response_id: str, media_ms: int) -> int:
         """The first audio of an item was sent; return the turn's position."""
@@ -153,6 +152,14 @@ class Conversation:
         turn.cut, turn.generated_ms, turn.end_ms = cut, cut.generated_ms, media_ms
         return self._written_if_ready(turn)
 
+    def unheard_items(self, response_id: str) -> list[str]:
+        """Return the items of a response of which nothing was ever sent to the caller."""
+        return [
+            turn.item_id
+            for turn in self._agent.values()
+            if turn.response_id == response_id and not turn.started and turn.cut is None
+        ]
+
     def response_done(self, response_id: str, *, cut_off: bool) -> list[AgentTurn]:
         """No more words will come for this response; return the turns that only waited for that.
 
@@ -177,18 +184,32 @@ class Conversation:
     def overdue(self, now: float) -> list[CallerTurn]:
         """Return the turns whose deadline has passed."""
         return [
-            turn.written() for turn in self._caller.values() if turn.due_at is not None and turn.due_at <= now
+            self._written(turn)
+            for turn in self._caller.values()
+            if turn.due_at is not None and turn.due_at <= now
         ]
 
-    def close(self) -> list[CallerTurn | AgentTurn]:
-        """The call is over: return what was not written yet, in order."""
-        rest: list[CallerTurn | AgentTurn] = [
-            turn.written() for turn in self._caller.values() if turn.revision == 0
-        ]
+    def close(self, media_ms: int) -> list[CallerTurn | AgentTurn]:
+        """The call is over: return what was not written yet, in order; who still spoke, spoke until now."""
+        rest: list[CallerTurn | AgentTurn] = []
+        for caller_turn in self._caller.values():
+            if caller_turn.revision == 0:
+                caller_turn.end_ms = caller_turn.end_ms or media_ms
+                rest.append(self._written(caller_turn))
         rest += [turn.written() for turn in self._agent.values() if turn.worth_writing()]
         self._caller.clear()
         self._agent.clear()
         return sorted(rest, key=lambda turn: turn.position)
+
+    def _place(self, turn: _CallerTurn) -> None:
+        if not turn.position:
+            self._next_position += 1
+            turn.position = self._next_position
+
+    def _written(self, turn: _CallerTurn) -> CallerTurn:
+        # The model may not have taken the item in yet when the call ends: it comes after all that it has.
+        self._place(turn)
+        return turn.written()
 
     def _agent_turn(self, item_id: str, response_id: str) -> _AgentTurn:
         turn = self._agent.get(item_id)

@@ -6,8 +6,11 @@ Twilio echoes is what the caller heard. Between two echoes the clock runs on, bu
 
 Rules:
 
-* Each interruption raises the generation. Marks of an older one were dropped by `clear`, not played.
+* Each interruption raises the generation. Marks of an older one were dropped by `clear`, not played: an echo
+  counts only while its mark is outstanding.
+* Items are heard one after the other, in the order of their first audio, however their audio interleaves.
 * Audio is sent in whole 20 ms frames; the rest waits for the next delta and is padded only at the item's end.
+* While there is no line, nothing is sent: it waits for the next stream.
 * Heard positions are ms of the item's own audio.
 """
 
@@ -41,14 +44,20 @@ class PlayingItem:
 
     item_id: str
     response_id: str
+    downsampler: resample.Resampler | None
+    half_sample: bytes = b""
+    unsent: bytearray = field(default_factory=bytearray)
+    """μ-law that waits: for its frame to fill up, for the item before it, or for the lead to shrink.
+
+    Bounded by the session's max_output_tokens: 4,096 tokens are 205 s, 1.6 MB.
+    """
     generated_bytes: int = 0
     """Audio received from the model, as μ-law."""
     sent_ms: int = 0
     heard_ms: int = 0
+    """Up to the last mark that Twilio echoed."""
     complete: bool = False
     """The model sent all of it."""
-    marks_ms: deque[int] = field(default_factory=deque)
-    """Positions of the marks that Twilio has not echoed yet."""
 
     @property
     def generated_ms(self) -> int:
@@ -58,7 +67,7 @@ class PlayingItem:
     @property
     def heard(self) -> bool:
         """All of it was played."""
-        return self.complete and not self.marks_ms and self.heard_ms >= self.sent_ms
+        return self.complete and not self.unsent and self.heard_ms >= self.sent_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +75,19 @@ class Cut:
     """An item that was interrupted: this much of it was heard."""
 
     item_id: str
+    response_id: str
     heard_ms: int
     generated_ms: int
     complete: bool = True
     """The model had sent all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    item: PlayingItem
+    position_ms: int
+    sent_at: float
+    """When the audio before it was sent."""
 
 
 class Playback:
@@ -79,146 +97,161 @@ class Playback:
         self.generation = 0
         self.round_trip_ms = 0.0
         """To Twilio and back, so that a position is what the caller hears now, not what an echo said."""
-        self._downsampler = resample.downsampler(resampler) if audio_path == "pcm24k" else None
+        self.held = False
+        """There is no line: everything waits."""
+        self._audio_path = audio_path
+        self._resampler = resampler
         self._items: deque[PlayingItem] = deque()
-        self._carry = b""
-        self._half_sample = b""
-        # Bounded by the session's max_output_tokens: 4,096 tokens are 205 s, 1.6 MB.
-        self._held: deque[tuple[PlayingItem, bytes, bool]] = deque()
-        self._played_at = 0.0
-        """When the position of the first item was last known."""
+        self._marks: dict[str, _Mark] = {}
+        """Those that Twilio has not echoed, in order; their audio is within the lead."""
+        self._reached_at = 0.0
+        """When the caller had heard up to the last echoed mark, seen from here: see `heard_ms`."""
+        self._heard: list[PlayingItem] = []
 
     @property
     def active(self) -> bool:
-        """Something was sent, or is held, that the caller has not heard."""
+        """Something was sent, or waits, that the caller has not heard."""
         return bool(self._items)
 
     def receive(self, response_id: str, item_id: str, audio: bytes, now: float) -> list[Command]:
         """Take a delta in the session's output format; return what goes to the gateway."""
-        item = self._item(response_id, item_id, now)
-        ulaw = self._to_ulaw(audio)
+        item = self._find(item_id) or self._new_item(response_id, item_id)
+        ulaw = _to_ulaw(item, audio)
         item.generated_bytes += len(ulaw)
-        whole = self._carry + ulaw
-        usable = len(whole) - len(whole) % FRAME_BYTES
-        self._carry = whole[usable:]
-        return self._send(item, whole[:usable])
+        item.unsent += ulaw
+        return self._forward(now)
 
-    def finish(self, item_id: str) -> list[Command]:
+    def finish(self, item_id: str, now: float) -> list[Command]:
         """The model sent all of the item; return its padded end and last mark."""
-        item = next((item for item in self._items if item.item_id == item_id), None)
-        if item is None or item.complete:
+        item = self._find(item_id)
+        if item is None:
             return []
-        item.complete = True
-        rest = self._carry
-        if self._downsampler is not None:
-            rest += g711.pcm16_to_ulaw(self._downsampler.flush())
-            self._downsampler.reset()
-        self._carry = b""
-        self._half_sample = b""
-        padding = _SILENCE * (-len(rest) % FRAME_BYTES)
-        return self._send(item, rest + padding, last=True)
+        _complete(item)
+        return self._forward(now)
 
-    def unfinished_items(self, response_id: str) -> list[str]:
-        """Return the items of a response whose end was not announced."""
-        return [item.item_id for item in self._items if item.response_id == response_id and not item.complete]
+    def finish_response(self, response_id: str, now: float) -> list[Command]:
+        """The model sent all of the response, even if it did not say so of each item."""
+        for item in self._items:
+            if item.response_id == response_id:
+                _complete(item)
+        return self._forward(now)
 
-    def mark_played(self, name: str, now: float) -> tuple[list[Command], list[PlayingItem], bool]:
-        """Take Twilio's echo; return what may be sent now, the items fully heard by it, and if it was valid."""
-        generation, _, rest = name.partition(":")
-        item_id, _, position = rest.rpartition(":")
-        if generation != str(self.generation) or not position.isdecimal():
-            return [], [], False
-        if not any(item.item_id == item_id for item in self._items):
-            return [], [], False
-        heard = self._advance(item_id, int(position))
-        self._played_at = now
-        return self._release(), heard, True
+    def mark_played(self, name: str, now: float) -> list[Command] | None:
+        """Take Twilio's echo; return what may be sent now, or None when this mark is not outstanding."""
+        if name not in self._marks:
+            return None
+        self._reached_at = now - self.round_trip_ms / 1000
+        for passed in list(self._marks):
+            mark = self._marks.pop(passed)
+            mark.item.heard_ms = mark.position_ms
+            if passed == name:
+                break
+        return self._forward(now)
+
+    def take_heard(self) -> list[PlayingItem]:
+        """Return the items that were fully heard since this was last asked."""
+        heard, self._heard = self._heard, []
+        return heard
 
     def heard_ms(self, now: float) -> int:
-        """Return how much of the first unheard item the caller hears by now, in ms of that item."""
+        """Return how much of the first unheard item is heard when a `clear` sent now arrives, in ms of it.
+
+        An echo tells of half a round trip ago, and the clear arrives in half a round trip. Audio that was sent
+        into silence had the same way as the clear, so nothing is added before its first echo.
+        """
         if not self._items:
             return 0
         item = self._items[0]
-        running_ms = max(now - self._played_at, 0) * 1000 + self.round_trip_ms
-        limit_ms = item.marks_ms[0] + self.round_trip_ms if item.marks_ms else item.sent_ms
-        return round(min(item.heard_ms + running_ms, limit_ms, item.sent_ms))
+        mark = next(iter(self._marks.values()), None)
+        if mark is None:
+            return item.heard_ms
+        running_ms = max(now - max(self._reached_at, mark.sent_at), 0) * 1000
+        return round(min(item.heard_ms + running_ms, mark.position_ms + self.round_trip_ms, item.sent_ms))
 
     def interrupt(self, now: float) -> list[Cut]:
         """Start a new generation; return what was cut, in order: the one that was playing, then unheard ones."""
         heard_ms = self.heard_ms(now)
         cuts = []
         for item in self._items:
-            cuts.append(Cut(item.item_id, heard_ms, item.generated_ms, item.complete))
+            # What was sent includes up to 19 ms of padding.
+            heard_ms = min(heard_ms, item.generated_ms)
+            cuts.append(Cut(item.item_id, item.response_id, heard_ms, item.generated_ms, item.complete))
             heard_ms = 0
         self.generation += 1
         self._items.clear()
-        self._held.clear()
-        self._carry = b""
-        self._half_sample = b""
-        if self._downsampler is not None:
-            self._downsampler.reset()
+        self._marks.clear()
         return cuts
 
-    def _item(self, response_id: str, item_id: str, now: float) -> PlayingItem:
-        if self._items and self._items[-1].item_id == item_id:
-            return self._items[-1]
-        if not self._items:
-            self._played_at = now
+    def hold(self) -> None:
+        """The line is gone: what comes waits."""
+        self.held = True
+
+    def release(self, now: float) -> list[Command]:
+        """There is a line again; return what waited for it."""
+        self.held = False
+        return self._forward(now)
+
+    def _find(self, item_id: str) -> PlayingItem | None:
+        return next((item for item in self._items if item.item_id == item_id), None)
+
+    def _new_item(self, response_id: str, item_id: str) -> PlayingItem:
+        for item in self._items:
+            if item.response_id != response_id:
+                # Its end was not announced, and it must not hold up the next answer.
+                _complete(item)
         if len(self._items) >= ITEMS_MAX:
-            self._items.popleft()
-        item = PlayingItem(item_id, response_id)
+            oldest = self._items.popleft()
+            self._marks = {name: mark for name, mark in self._marks.items() if mark.item is not oldest}
+            self._heard.append(oldest)
+        downsampler = resample.downsampler(self._resampler) if self._audio_path == "pcm24k" else None
+        item = PlayingItem(item_id, response_id, downsampler)
         self._items.append(item)
         return item
 
-    def _to_ulaw(self, audio: bytes) -> bytes:
-        if self._downsampler is None:
-            return audio
-        whole = self._half_sample + audio
-        usable = len(whole) - len(whole) % 2
-        self._half_sample = whole[usable:]
-        samples = np.frombuffer(whole[:usable], dtype="<i2").astype(np.int16, copy=False)
-        return g711.pcm16_to_ulaw(self._downsampler.process(samples))
-
-    def _send(self, item: PlayingItem, ulaw: bytes, *, last: bool = False) -> list[Command]:
-        if self._held or self._lead_ms() > LEAD_MS_MAX:
-            self._held.append((item, ulaw, last))
-            return []
-        return self._forward(item, ulaw, last)
-
-    def _forward(self, item: PlayingItem, ulaw: bytes, last: bool) -> list[Command]:
+    def _forward(self, now: float) -> list[Command]:
         commands: list[Command] = []
-        for start in range(0, len(ulaw), MARK_EVERY_MS * BYTES_PER_MS):
-            piece = ulaw[start : start + MARK_EVERY_MS * BYTES_PER_MS]
-            item.sent_ms += len(piece) // BYTES_PER_MS
-            commands += [Play(self.generation, piece), self._mark(item)]
-        if last and not commands and not (item.marks_ms and item.marks_ms[-1] == item.sent_ms):
-            commands.append(self._mark(item))
-        return commands
-
-    def _mark(self, item: PlayingItem) -> PutMark:
-        item.marks_ms.append(item.sent_ms)
-        return PutMark(self.generation, f"{self.generation}:{item.item_id}:{item.sent_ms}")
-
-    def _advance(self, item_id: str, position_ms: int) -> list[PlayingItem]:
-        heard = []
-        while self._items:
-            item = self._items[0]
-            current = item.item_id == item_id
-            item.heard_ms = max(item.heard_ms, position_ms if current else item.sent_ms)
-            while item.marks_ms and (not current or item.marks_ms[0] <= position_ms):
-                item.marks_ms.popleft()
-            if item.heard or not current:
-                heard.append(self._items.popleft())
-            if current:
+        if self.held:
+            return commands
+        for item in self._items:
+            while self._lead_ms() <= LEAD_MS_MAX and (piece := _next_piece(item)):
+                item.sent_ms += len(piece) // BYTES_PER_MS
+                name = f"{self.generation}:{item.item_id}:{item.sent_ms}"
+                self._marks[name] = _Mark(item, item.sent_ms, now)
+                commands += [Play(self.generation, piece), PutMark(self.generation, name)]
+            if item.unsent or not item.complete:
                 break
-        return heard
+        while self._items and self._items[0].heard:
+            self._heard.append(self._items.popleft())
+        return commands
 
     def _lead_ms(self) -> int:
         return sum(item.sent_ms - item.heard_ms for item in self._items)
 
-    def _release(self) -> list[Command]:
-        commands: list[Command] = []
-        while self._held and self._lead_ms() <= LEAD_MS_MAX:
-            item, ulaw, last = self._held.popleft()
-            commands += self._forward(item, ulaw, last)
-        return commands
+
+def _to_ulaw(item: PlayingItem, audio: bytes) -> bytes:
+    if item.downsampler is None:
+        return audio
+    whole = item.half_sample + audio
+    usable = len(whole) - len(whole) % 2
+    item.half_sample = whole[usable:]
+    samples = np.frombuffer(whole[:usable], dtype="<i2").astype(np.int16, copy=False)
+    return g711.pcm16_to_ulaw(item.downsampler.process(samples))
+
+
+def _complete(item: PlayingItem) -> None:
+    if item.complete:
+        return
+    item.complete = True
+    if item.downsampler is not None:
+        tail = g711.pcm16_to_ulaw(item.downsampler.flush())
+        item.generated_bytes += len(tail)
+        item.unsent += tail
+    item.unsent += _SILENCE * (-len(item.unsent) % FRAME_BYTES)
+
+
+def _next_piece(item: PlayingItem) -> bytes:
+    usable = len(item.unsent) - len(item.unsent) % FRAME_BYTES
+    size = min(usable, MARK_EVERY_MS * BYTES_PER_MS)
+    piece = bytes(item.unsent[:size])
+    del item.unsent[:size]
+    return piece

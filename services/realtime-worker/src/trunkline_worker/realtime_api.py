@@ -6,7 +6,6 @@ side and is reported as `malformed-event`.
 """
 
 import base64
-import binascii
 from typing import Any, Final
 
 import msgspec
@@ -37,6 +36,11 @@ BENIGN_CODES: Final = frozenset(
     }
 )
 """Races that lose nothing: the item is gone, the response has ended, …"""
+
+PASSING_CODES: Final = frozenset(
+    {"server_error", "rate_limit_exceeded", "inference_rate_limit_exceeded", "malformed-event"}
+)
+"""Troubles of the model's own side: while a session is set up they do not mean that its configuration is wrong."""
 
 SESSION_OVER_CODES: Final = frozenset({"session_expired"})
 
@@ -88,8 +92,7 @@ class _SpeechStopped(_Wire, tag="input_audio_buffer.speech_stopped"):
 
 class _Item(msgspec.Struct):
     id: str
-    type: str = "message"
-    role: str = ""
+    role: str | None = None
 
 
 class _ItemAdded(_Wire, tag="conversation.item.added"):
@@ -106,14 +109,14 @@ class _TranscriptionFailed(_Wire, tag="conversation.item.input_audio_transcripti
 
 
 class _TokenDetails(msgspec.Struct):
-    text_tokens: int = 0
-    audio_tokens: int = 0
-    cached_tokens: int = 0
+    text_tokens: int | None = None
+    audio_tokens: int | None = None
+    cached_tokens: int | None = None
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
     input_token_details: _TokenDetails | None = None
     output_token_details: _TokenDetails | None = None
 
@@ -126,7 +129,7 @@ class _StatusDetails(msgspec.Struct):
 
 class _Response(msgspec.Struct):
     id: str
-    status: str = ""
+    status: str | None = None
     status_details: _StatusDetails | None = None
     usage: _Usage | None = None
 
@@ -195,7 +198,8 @@ def decode(data: str | bytes, session: int) -> events.ModelEvent | None:
     try:
         wire = _known_decoder.decode(data)
         return _meaning(wire, session)
-    except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error):
+    except (ValueError, RecursionError):
+        # Everything that msgspec and base64 raise, whatever a hostile or broken server sent.
         if _event_type(data) in _known_types | {""}:
             return events.ModelError(session, "malformed-event", fatal=False)
         return None
@@ -204,7 +208,7 @@ def decode(data: str | bytes, session: int) -> events.ModelEvent | None:
 def _event_type(data: str | bytes) -> str:
     try:
         return _type_decoder.decode(data).type
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return ""
 
 
@@ -224,7 +228,7 @@ def _meaning(wire: _Known, session: int) -> events.ModelEvent | None:
         case _SpeechStopped(audio_end_ms, item_id):
             return events.SpeechStopped(session, item_id, audio_end_ms)
         case _ItemAdded(item):
-            return events.ItemAdded(session, item.id, item.role)
+            return events.ItemAdded(session, item.id, item.role or "")
         case _TranscriptionCompleted(item_id, transcript):
             return events.CallerText(session, item_id, transcript)
         case _TranscriptionFailed(item_id):
@@ -247,7 +251,7 @@ def _response_done(response: _Response, session: int) -> events.ResponseDone:
     if details is not None:
         reason = details.reason or (details.error.code if details.error else None) or details.type or ""
     return events.ResponseDone(
-        session, response.id, response.status, reason, _usage(response.id, response.usage)
+        session, response.id, response.status or "", reason, _usage(response.id, response.usage)
     )
 
 
@@ -258,13 +262,13 @@ def _usage(response_id: str, usage: _Usage | None) -> Usage | None:
     outside = usage.output_token_details or _TokenDetails()
     return Usage(
         response_id=response_id,
-        input_tokens=usage.input_tokens,
-        input_text_tokens=inside.text_tokens,
-        input_audio_tokens=inside.audio_tokens,
-        cached_tokens=inside.cached_tokens,
-        output_tokens=usage.output_tokens,
-        output_text_tokens=outside.text_tokens,
-        output_audio_tokens=outside.audio_tokens,
+        input_tokens=usage.input_tokens or 0,
+        input_text_tokens=inside.text_tokens or 0,
+        input_audio_tokens=inside.audio_tokens or 0,
+        cached_tokens=inside.cached_tokens or 0,
+        output_tokens=usage.output_tokens or 0,
+        output_text_tokens=outside.text_tokens or 0,
+        output_audio_tokens=outside.audio_tokens or 0,
     )
 
 
@@ -286,6 +290,8 @@ def encode(event: commands.ClientEvent) -> bytes:
             body = {"event_id": event_id, "type": "response.create"}
             if instructions is not None:
                 body["response"] = {"instructions": instructions}
+        case commands.CancelResponse(event_id, response_id):
+            body = {"event_id": event_id, "type": "response.cancel", "response_id": response_id}
         case commands.TruncateItem(event_id, item_id, audio_end_ms):
             body = {
                 "event_id": event_id,

@@ -4,6 +4,8 @@ Rules:
 
 * Twilio's timestamp decides where audio belongs, never its arrival. Twilio may stop sending during silence,
   and a VAD that gets no audio never ends the turn, so a jump in the timestamps becomes silence.
+* Each stream of Twilio's counts from zero. The first frame of a later one (the call was attached again) belongs
+  where the clock says; from there on its timestamps decide.
 * When the caller is speaking and media stops altogether, silence is filled in as time goes by.
 * Nothing leaves before the session is open; what waits is bounded, and the oldest is dropped.
 * The model counts ms of audio appended in its session; `media_ms` translates that back to media time.
@@ -32,6 +34,7 @@ STALL_MS: Final = 750
 """No media for this long in mid-speech: Twilio stopped sending, it is not network jitter."""
 
 FILL_STEP_MS: Final = 100
+"""As time goes on, this much more at least; smaller pieces would only wake the call more often."""
 
 ANCHORS_MAX: Final = 1_024
 """Positions are asked for within a turn of speech; this many gaps ago is long past."""
@@ -49,6 +52,9 @@ class Uplink:
         self._open = False
         self._backlog: deque[tuple[float, bytes]] = deque()
         self._backlog_bytes = 0
+        self._stream_starts = True
+        self._stream_shift_ms = 0.0
+        """From the stream's timestamps to media time."""
         self._media_end_ms: float | None = None
         self._filled_ms = 0
         self._last_arrival: float | None = None
@@ -64,17 +70,25 @@ class Uplink:
         """Media time up to which the caller's audio is known."""
         return round(self._media_end_ms or 0)
 
+    def start_stream(self) -> None:
+        """A new stream of Twilio's carries the call: its timestamps start again."""
+        self._stream_starts = True
+
     def push(self, t_ms: int, ulaw: bytes, now: float) -> bytes:
         """Take one frame; return the audio to append now, in the session's format (may be empty)."""
         duration_ms = len(ulaw) / BYTES_PER_MS
+        if self._stream_starts:
+            self._stream_starts = False
+            self._stream_shift_ms = self._shift_of_new_stream(t_ms, duration_ms, now)
+        media_ms = t_ms + self._stream_shift_ms
         expected_ms = self._media_end_ms
         self._last_arrival = now
         if expected_ms is None:
-            return self._take(t_ms, ulaw, t_ms + duration_ms)
-        if t_ms + duration_ms <= expected_ms:
+            return self._take(media_ms, ulaw, media_ms + duration_ms)
+        if media_ms + duration_ms <= expected_ms:
             self.repeated_frames += 1
             return b""
-        gap_ms = t_ms - expected_ms
+        gap_ms = media_ms - expected_ms
         filled_ms, self._filled_ms = self._filled_ms, 0
         if gap_ms < GAP_MS_MIN:
             # Contiguous: the end follows the audio itself, or rounding would add up.
@@ -82,7 +96,7 @@ class Uplink:
         missing_ms = min(max(round(gap_ms) - filled_ms, 0), GAP_MS_MAX)
         self.padded_ms += missing_ms
         silence = _SILENCE * (missing_ms * BYTES_PER_MS)
-        return self._take(t_ms - missing_ms, silence + ulaw, t_ms + duration_ms)
+        return self._take(media_ms - missing_ms, silence + ulaw, media_ms + duration_ms)
 
     def open(self) -> tuple[bytes, int | None]:
         """Start a session: return the audio that waited, and the media time at which it starts."""
@@ -96,7 +110,7 @@ class Uplink:
         self._backlog_bytes = 0
         if not waiting:
             return b"", None
-        return b"".join(self._encode(t_ms, ulaw) for t_ms, ulaw in waiting), round(waiting[0][0])
+        return b"".join(self._encode(media_ms, ulaw) for media_ms, ulaw in waiting), round(waiting[0][0])
 
     def close(self) -> None:
         """The session is gone: audio waits for the next one."""
@@ -106,15 +120,16 @@ class Uplink:
         """Return when silence is due, if media stays away; to be asked only while the caller speaks."""
         if not self._open or self._last_arrival is None or self._filled_ms >= FILL_MS_MAX:
             return None
-        return self._last_arrival + (STALL_MS + self._filled_ms) / 1000
+        return self._last_arrival + max(STALL_MS, self._filled_ms + FILL_STEP_MS) / 1000
 
     def fill(self, now: float) -> bytes:
         """Return the silence that is due at `now`."""
         fill_at = self.fill_at()
-        if fill_at is None or now < fill_at or self._media_end_ms is None:
+        if fill_at is None or now < fill_at or self._last_arrival is None or self._media_end_ms is None:
             return b""
-        # The first fill makes up for the whole stall, or speech would end late by it.
-        step_ms = FILL_STEP_MS if self._filled_ms else STALL_MS
+        # Up to now in one piece: the first one makes up for the whole stall, or speech would end late by it.
+        missing_ms = min(round((now - self._last_arrival) * 1000), FILL_MS_MAX)
+        step_ms = missing_ms - self._filled_ms
         silence = self._encode(self._media_end_ms + self._filled_ms, _SILENCE * (step_ms * BYTES_PER_MS))
         self._filled_ms += step_ms
         self.padded_ms += step_ms
@@ -128,22 +143,35 @@ class Uplink:
         anchor_session_ms, anchor_media_ms = self._anchors[index]
         return round(anchor_media_ms + session_ms - anchor_session_ms)
 
-    def _take(self, t_ms: float, ulaw: bytes, end_ms: float) -> bytes:
+    def _shift_of_new_stream(self, t_ms: int, duration_ms: float, now: float) -> float:
+        if self._media_end_ms is None or self._last_arrival is None:
+            return 0.0
+        away_ms = round((now - self._last_arrival) * 1000)
+        return self._media_end_ms + max(away_ms - duration_ms, 0) - t_ms
+
+    def _take(self, media_ms: float, ulaw: bytes, end_ms: float) -> bytes:
         self._media_end_ms = end_ms
         if self._open:
-            return self._encode(t_ms, ulaw)
-        self._backlog.append((t_ms, ulaw))
+            return self._encode(media_ms, ulaw)
+        self._backlog.append((media_ms, ulaw))
         self._backlog_bytes += len(ulaw)
-        while self._backlog_bytes > BACKLOG_MS_MAX * BYTES_PER_MS and len(self._backlog) > 1:
-            _, oldest = self._backlog.popleft()
-            self._backlog_bytes -= len(oldest)
-            self.dropped_ms += len(oldest) / BYTES_PER_MS
+        self._trim_backlog()
         return b""
 
-    def _encode(self, t_ms: float, ulaw: bytes) -> bytes:
-        if not self._anchors or self._anchor_shift_ms != t_ms - self._session_ms:
-            self._anchor_shift_ms = t_ms - self._session_ms
-            self._anchors.append((self._session_ms, t_ms))
+    def _trim_backlog(self) -> None:
+        while (excess_bytes := self._backlog_bytes - BACKLOG_MS_MAX * BYTES_PER_MS) > 0:
+            media_ms, oldest = self._backlog.popleft()
+            dropped_bytes = min(excess_bytes, len(oldest))
+            self._backlog_bytes -= dropped_bytes
+            self.dropped_ms += dropped_bytes / BYTES_PER_MS
+            if dropped_bytes < len(oldest):
+                rest = (media_ms + dropped_bytes / BYTES_PER_MS, oldest[dropped_bytes:])
+                self._backlog.appendleft(rest)
+
+    def _encode(self, media_ms: float, ulaw: bytes) -> bytes:
+        if not self._anchors or self._anchor_shift_ms != media_ms - self._session_ms:
+            self._anchor_shift_ms = media_ms - self._session_ms
+            self._anchors.append((self._session_ms, media_ms))
             del self._anchors[:-ANCHORS_MAX]
         self._session_ms += len(ulaw) / BYTES_PER_MS
         if self._upsampler is None:

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 from sqlalchemy import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 CONNECT_TIMEOUT_S: Final = 5
 """A server that takes longer than this to say hello is as good as gone."""
 
-ERRORS: Final = (SQLAlchemyError, OSError)
+ERRORS: Final = (DBAPIError, OSError)
 """What Postgres and the way to it may raise. A connection that is refused or times out is an `OSError`."""
 
 
@@ -93,7 +93,7 @@ def trouble(error: Exception) -> Trouble:
     sqlstate = _sqlstate(error)
     if sqlstate is None:
         # The driver says so itself, without the server: the connection broke.
-        return Trouble.UNREACHABLE if isinstance(error, DBAPIError) else Trouble.OTHER
+        return Trouble.UNREACHABLE
     for length in (5, 2):
         if found := _TROUBLE_OF_SQLSTATE.get(sqlstate[:length]):
             return found

@@ -60,7 +60,8 @@ async def migrate(chosen: DatabaseSettings) -> None:
     address = database.address(chosen.database_url)
     engine = database.connect(chosen.database_url)
     try:
-        async with await _connect(engine, address) as connection:
+        await _wait_until_reachable(engine, address)
+        async with engine.connect() as connection:
             await _lock(connection)
             await _upgrade(connection, address)
     except database.ERRORS as error:
@@ -72,12 +73,13 @@ async def migrate(chosen: DatabaseSettings) -> None:
         await engine.dispose()
 
 
-async def _connect(engine: AsyncEngine, address: str) -> AsyncConnection:
+async def _wait_until_reachable(engine: AsyncEngine, address: str) -> None:
     deadline = time.monotonic() + CONNECT_WAIT_S
     told = ""
     while True:
         try:
-            return await engine.connect().start()
+            async with engine.connect():
+                return
         except database.ERRORS as error:
             why = f"cannot use Postgres at {address}: {database.describe(error)}"
             left_s = deadline - time.monotonic()

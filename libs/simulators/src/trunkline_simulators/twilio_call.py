@@ -1,0 +1,290 @@
+"""One simulated call from the first webhook to the last callback, as Twilio would conduct it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar, assert_never
+
+import numpy as np
+import soundfile as sf
+import soxr
+
+from trunkline_simulators import g711, twilio_conversations
+from trunkline_simulators import twilio_program as program
+from trunkline_simulators import twilio_twiml as twiml
+from trunkline_simulators.twilio_caller import Caller
+from trunkline_simulators.twilio_conversations import RATE_HZ, Conversation
+from trunkline_simulators.twilio_faults import Faults
+from trunkline_simulators.twilio_line import Line
+from trunkline_simulators.twilio_player import Player
+from trunkline_simulators.twilio_program import EndReason
+from trunkline_simulators.twilio_result import CallResult
+from trunkline_simulators.twilio_stream import MediaStream, StreamOf
+from trunkline_simulators.twilio_trace import Event, Trace
+from trunkline_simulators.twilio_webhooks import ConnectTo, Webhooks, call_fields
+
+DIALLED_S = 1.0  # whoever is dialled answers and hangs up again
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSettings:
+    """Everything about one call; the numbers of the default are reserved for fiction."""
+
+    webhook: str  # the public URL of the number's webhook, as Twilio would be told
+    auth_token: str = field(repr=False)
+    account_sid: str
+    conversation: Conversation
+    caller: str = "+12025550123"
+    called: str = "+12025550147"
+    connect_to: ConnectTo | None = None
+    fallback_url: str | None = None
+    status_callback: str | None = None
+    after_lost_stream: Literal["continue", "hang-up"] = "continue"
+    faults: Faults = field(default_factory=Faults)
+    seed: int = 0  # of the jitter; SIDs are always new
+    record: Path | None = None  # the folder of the WAV and the trace
+    time_limit_s: float = 600.0  # for a call that nobody ends
+    word_ms: int = 350  # how long a word of <Say> takes; it is not heard, for nobody speaks it
+
+
+async def place_call(settings: CallSettings, on_event: Callable[[Event], None] | None = None) -> CallResult:
+    """Place one call and return how it went; `on_event` sees it live (see `Trace`)."""
+    sounds = await asyncio.to_thread(twilio_conversations.sounds, settings.conversation)
+    call_sid = f"CA{secrets.token_hex(16)}"
+    trace = Trace(call_sid, on_event)
+    # Making a client reads the certificates of the authorities from files.
+    webhooks = await asyncio.to_thread(
+        Webhooks,
+        settings.auth_token,
+        settings.connect_to,
+        trace,
+        wrong_signature=settings.faults.webhook_signature == "wrong",
+    )
+    try:
+        call = _Call(settings, call_sid, Caller(settings.conversation, sounds), webhooks, trace)
+        result = await call.run()
+    finally:
+        await webhooks.aclose()
+    if settings.record is not None:
+        result.heard_wav, result.trace = await asyncio.to_thread(trace.write, settings.record)
+    return result
+
+
+class _Call:
+    def __init__(
+        self, settings: CallSettings, call_sid: str, caller: Caller, webhooks: Webhooks, trace: Trace
+    ) -> None:
+        self._settings = settings
+        self._caller = caller
+        self._webhooks = webhooks
+        self._trace = trace
+        self._result = CallResult(call_sid)
+        self._line = Line(caller, trace, round(settings.time_limit_s * 1000))
+        self._program = program.Program(settings.webhook, settings.fallback_url, settings.after_lost_stream)
+        self._tasks = asyncio.TaskGroup()
+        self._stream_ended_ms: float | None = None
+        self._of = StreamOf(
+            account_sid=settings.account_sid,
+            call_sid=call_sid,
+            signature=lambda url: webhooks.signature(url, {}),
+            connect_to=settings.connect_to,
+            faults=settings.faults,
+            seed=settings.seed,
+        )
+
+    async def run(self) -> CallResult:
+        """Live through the whole call."""
+        faults, line, result = self._settings.faults, self._line, self._result
+        line.plan(faults.hang_up_at_ms, self._hang_up_early)
+        line.plan(faults.reset_at_ms, self._reset)
+        line.plan(faults.duplicate_at_ms, self._duplicate)
+        async with self._tasks:
+            clock = self._tasks.create_task(line.keep_time())
+            line.hang_up(await self._drive())
+            result.duration_ms = round(line.call_ms())
+            clock.cancel()
+        assert line.end_reason is not None
+        result.end_reason = line.end_reason
+        self._trace.add("ended", reason=line.end_reason)
+        await self._report_end()
+        result.script_finished = result.script_finished or self._caller.finished
+        result.warnings = self._trace.warnings
+        result.reply_ms, result.yielded_ms = line.reply_ms, line.yielded_ms
+        result.clock_late_ms = round(line.late_ms_max, 1)
+        return result
+
+    async def _drive(self) -> EndReason:
+        commands = self._program.begin()
+        while True:
+            for command in commands:
+                match command:
+                    case twiml.Warned():
+                        self._trace.warn(command)
+                    case program.Finish(reason):
+                        return reason
+                    case _:
+                        outcome = await self._perform(command)
+            if self._line.end_reason is not None:
+                return self._line.end_reason
+            commands = self._program.handle(outcome)
+
+    async def _perform(self, order: program.Order) -> program.Event:
+        match order:
+            case program.Fetch():
+                return await self._fetch(order)
+            case twiml.Stream(url=url):
+                self._trace.add("twiml", verb="Connect", url=url, parameters=sorted(order.parameters))
+                return await self._connect(order)
+            case twiml.Say(text, loops):
+                self._result.said.append(text)
+                self._trace.add("twiml", verb="Say", text=text)
+                words = len(text.split()) * loops
+                await self._unless_over(asyncio.sleep(words * self._settings.word_ms / 1000))
+            case twiml.Play(url, loops):
+                self._result.played.append(url)
+                self._trace.add("twiml", verb="Play", url=url)
+                await self._unless_over(self._play(url, loops))
+            case twiml.Pause(length_s):
+                self._trace.add("twiml", verb="Pause", length_s=length_s)
+                await self._unless_over(asyncio.sleep(length_s))
+            case twiml.Dial(numbers):
+                self._result.dialled.extend(numbers)
+                self._trace.add("twiml", verb="Dial", numbers=len(numbers))
+                await self._unless_over(asyncio.sleep(DIALLED_S))
+            case _:
+                assert_never(order)
+        return program.VerbDone()
+
+    async def _fetch(self, request: program.Fetch) -> program.Event:
+        fields = {**self._fields(), **request.parameters}
+        asked = self._webhooks.ask(request.url, request.method, fields)
+        outcome = await self._unless_over(asked)
+        self._line.answer()
+        return outcome or program.Failed("the caller hung up first")
+
+    async def _play(self, url: str, loops: int) -> None:
+        answer = await self._webhooks.ask(url, "GET", {})
+        if isinstance(answer, program.Failed):
+            self._trace.warn(twiml.Warned(program.HTTP_FAILURE, answer.detail))
+            return
+        try:
+            sound = await asyncio.to_thread(_telephone_sound, answer.body)
+        except sf.LibsndfileError as error:
+            self._trace.warn(twiml.Warned(twiml.WRONG_CONTENT_TYPE, f"<Play>: {error.error_string}"))
+            return
+        try:
+            for _ in range(loops):
+                self._line.sound = Player()
+                self._line.sound.add_audio(sound)
+                await asyncio.sleep(len(sound) / RATE_HZ)
+        finally:
+            self._line.sound = None
+
+    async def _unless_over(self, work: Coroutine[Any, Any, T]) -> T | None:
+        working = asyncio.create_task(work)
+        over = asyncio.create_task(self._line.over.wait())
+        try:
+            await asyncio.wait((working, over), return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            working.cancel()
+            over.cancel()
+            await asyncio.wait((working, over))
+
+    async def _connect(self, order: twiml.Stream) -> program.StreamEnded:
+        stream = MediaStream(order, self._of, self._trace, self._line.call_ms, self._stream_started)
+        self._line.stream = stream
+        error = await stream.run()
+        self._line.stream = None
+        self._stream_ended_ms = self._line.call_ms()
+        self._result.add(stream)
+        self._trace.add("stream-ended", stream_sid=stream.stream_sid)
+        if error is not None:
+            self._report_stream(stream, "stream-error", {"StreamError": f"{error.code} {error.detail}"})
+        if stream.started:
+            self._report_stream(stream, "stream-stopped")
+        return program.StreamEnded(stream.stream_sid, error)
+
+    def _stream_started(self, stream: MediaStream) -> None:
+        self._result.attaches += 1
+        if self._stream_ended_ms is not None:
+            self._result.reattach_gaps_ms.append(round(self._line.call_ms() - self._stream_ended_ms))
+        self._report_stream(stream, "stream-started")
+
+    def _report_stream(self, stream: MediaStream, event: str, more: Mapping[str, str] | None = None) -> None:
+        order = stream.order
+        if order.status_callback is None:
+            return
+        fields = {
+            "AccountSid": self._settings.account_sid,
+            "CallSid": self._result.call_sid,
+            "StreamSid": stream.stream_sid,
+            "StreamName": order.name or stream.stream_sid,
+            "StreamEvent": event,
+            "Timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            **(more or {}),
+        }
+        self._tasks.create_task(self._call_back(order.status_callback, order.status_callback_method, fields))
+
+    async def _report_end(self) -> None:
+        if self._settings.status_callback is None:
+            return
+        fields = {
+            **self._fields(),
+            "CallStatus": "completed",
+            "CallDuration": str(-(-self._result.duration_ms // 1000)),
+            "CallbackSource": "call-progress-events",
+            "SequenceNumber": "0",
+            "Timestamp": format_datetime(datetime.now(UTC)),
+        }
+        await self._call_back(self._settings.status_callback, "POST", fields)
+
+    async def _call_back(self, url: str, method: str, fields: Mapping[str, str]) -> None:
+        answer = await self._webhooks.ask(url, method, fields)
+        if isinstance(answer, program.Failed):
+            self._trace.warn(twiml.Warned(program.HTTP_FAILURE, answer.detail))
+
+    def _fields(self) -> dict[str, str]:
+        status = "in-progress" if self._line.answered.is_set() else "ringing"
+        settings = self._settings
+        return call_fields(
+            settings.account_sid, self._result.call_sid, settings.caller, settings.called, status
+        )
+
+    def _hang_up_early(self) -> None:
+        self._result.script_finished = True  # this was the script
+        self._line.hang_up("caller-hung-up")
+
+    def _reset(self) -> None:
+        if self._line.stream is not None:
+            self._line.stream.reset()
+
+    def _duplicate(self) -> None:
+        if self._line.stream is not None:
+            self._tasks.create_task(self._connect_duplicate(self._line.stream.order))
+
+    async def _connect_duplicate(self, order: twiml.Stream) -> None:
+        # Its messages would only confuse the record of the stream that the caller hears.
+        unrecorded = Trace(self._result.call_sid)
+        duplicate = MediaStream(order, self._of, unrecorded, self._line.call_ms, lambda _: None)
+        self._line.duplicate = duplicate
+        if self._line.over.is_set():
+            duplicate.hang_up()
+        error = await duplicate.run()
+        self._line.duplicate = None
+        self._trace.add("duplicate-ended", error=None if error is None else f"{error.code} {error.detail}")
+
+
+def _telephone_sound(file: bytes) -> bytes:
+    sound, rate_hz = sf.read(io.BytesIO(file), dtype="float64", always_2d=True)
+    mono = soxr.resample(sound.mean(axis=1), rate_hz, RATE_HZ)
+    return g711.encode(np.clip(mono * 32768, -32768, 32767).astype(np.int16))

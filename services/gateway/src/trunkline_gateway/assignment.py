@@ -1,0 +1,156 @@
+"""Finds the worker that owns a call, or one that will: who, assign, attach.
+
+The gateway with the live Twilio socket is the arbiter. It numbers the assignments of one attach, and those of
+the webhook and of the stream are numbered apart, so that a fence is never given twice.
+"""
+
+import time
+from typing import Final, NamedTuple
+
+from trunkline_common import control, log, subjects
+from trunkline_common.bus import Bus, NoAnswerError, NobodyListensError
+from trunkline_common.control import (
+    AssignReply,
+    AssignRequest,
+    ControlError,
+    NextStep,
+    OwnerReply,
+    OwnerRequest,
+)
+from trunkline_common.frames import Fence
+from trunkline_common.subjects import InvalidTokenError
+
+from trunkline_gateway import metrics
+from trunkline_gateway.reasons import Ending, Rejection
+from trunkline_gateway.stream_token import Facts
+
+ASSIGN_TIMEOUT_S: Final = 0.15
+"""A worker answers in 3 ms; one that hangs would swallow the request, so ask the next."""
+
+ASSIGN_TRIES_MAX: Final = 3
+"""Three hung workers in a row mean that something else is wrong, and the caller has waited half a second."""
+
+OWNER_TIMEOUT_S: Final = 0.5
+"""Longer than for an assignment: the owner holds the conversation, another worker would begin anew."""
+
+WEBHOOK_ASSIGN_FIRST: Final = 1
+STREAM_ASSIGN_FIRST: Final = WEBHOOK_ASSIGN_FIRST + ASSIGN_TRIES_MAX
+
+_log = log.get(__name__)
+
+
+class Ready(NamedTuple):
+    """A worker expects the stream with this attach number."""
+
+    attach: int
+
+
+class Over(NamedTuple):
+    """The call has ended; Twilio should do this."""
+
+    next: NextStep
+
+
+class Full(NamedTuple):
+    """No worker has room."""
+
+
+class Failed(NamedTuple):
+    """Workers have room, but none took the call."""
+
+
+class Owner(NamedTuple):
+    """Who took the stream, and the fence that its frames carry."""
+
+    worker: str
+    fence: Fence
+
+
+class Refusal(NamedTuple):
+    """The stream has no owner; `rejection` where its `start` was at fault."""
+
+    ending: Ending
+    rejection: Rejection | None = None
+
+
+class Assignment:
+    """Asks the workers of one region on behalf of one gateway."""
+
+    def __init__(self, bus: Bus, region: str, gateway: str) -> None:
+        self._bus = bus
+        self._assign_subject = subjects.assign(region)
+        self._gateway = gateway
+
+    async def offer(self, facts: Facts) -> Ready | Over | Full | Failed:
+        """Make sure that a worker expects the call, asking first whether one has it; at most 1 s."""
+        owner = await self._ask_owner(facts.call_id, OwnerRequest(op="who"))
+        if owner is None:
+            return await self._assign(facts, WEBHOOK_ASSIGN_FIRST)
+        if owner.state == "ended":
+            return Over(owner.next)
+        if owner.state == "active":
+            # It carried a stream before: only a higher number attaches another one.
+            return Ready(max(facts.attach, owner.fence.attach + 1))
+        return Ready(facts.attach)
+
+    async def attach(self, facts: Facts, stream_sid: str) -> Owner | Refusal:
+        """Give the stream to the call's owner, or to a new one where there is none; at most 1.5 s."""
+        request = OwnerRequest(
+            op="attach", fence=Fence(facts.attach, 0), gateway=self._gateway, stream_sid=stream_sid
+        )
+        owner = await self._ask_owner(facts.call_id, request)
+        if owner is None and isinstance(await self._assign(facts, STREAM_ASSIGN_FIRST), Ready):
+            owner = await self._ask_owner(facts.call_id, request)
+        if owner is None:
+            metrics.ATTACHES.labels("no-worker").inc()
+            return Refusal(Ending.NO_WORKER)
+        if owner.ok:
+            metrics.ATTACHES.labels("attached").inc()
+            return Owner(owner.worker, owner.fence)
+        metrics.ATTACHES.labels("refused").inc()
+        return Refusal(Ending.REFUSED, None if owner.state == "ended" else Rejection.TOKEN_USED)
+
+    async def _ask_owner(self, call_id: str, request: OwnerRequest) -> OwnerReply | None:
+        """Return the owner's answer; None when there is no owner, or one that does not answer."""
+        try:
+            answer = await self._bus.request(
+                subjects.owner(call_id), control.encode(request), OWNER_TIMEOUT_S
+            )
+            reply = control.decode(answer, OwnerReply)
+            subjects.token(reply.worker)
+        except NobodyListensError:
+            return None
+        except (NoAnswerError, ControlError, InvalidTokenError) as error:
+            _log.warning("owner-did-not-answer", op=request.op, why=str(error))
+            return None
+        return reply
+
+    async def _assign(self, facts: Facts, first: int) -> Ready | Full | Failed:
+        started_at = time.perf_counter()
+        for assign in range(first, first + ASSIGN_TRIES_MAX):
+            request = AssignRequest(
+                call_id=facts.call_id,
+                fence=Fence(facts.attach, assign),
+                started_at_ms=facts.started_at_ms,
+                caller=facts.caller,
+                called=facts.called,
+            )
+            try:
+                answer = await self._bus.request(
+                    self._assign_subject, control.encode(request), ASSIGN_TIMEOUT_S
+                )
+                reply = control.decode(answer, AssignReply)
+            except NobodyListensError:
+                metrics.ASSIGNS.labels("full").inc()
+                return Full()
+            except (NoAnswerError, ControlError) as error:
+                metrics.ASSIGNS.labels("no-answer").inc()
+                _log.warning("assign-unanswered", fence=str(request.fence), why=str(error))
+                continue
+            if reply.ok:
+                metrics.ASSIGNS.labels("taken").inc()
+                metrics.ASSIGN_SECONDS.observe(time.perf_counter() - started_at)
+                return Ready(facts.attach)
+            metrics.ASSIGNS.labels("refused").inc()
+            _log.info("assign-refused", fence=str(request.fence), worker=reply.worker, why=reply.reason)
+        return Failed()

@@ -1,0 +1,162 @@
+"""Event logs of made-up calls, as a worker would write them."""
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from trunkline_common.call_events import (
+    AgentTurn,
+    CallAttached,
+    CallEnded,
+    CallerTurn,
+    CallEvent,
+    CallStarted,
+    Envelope,
+    ModelConnected,
+    Outcome,
+    TurnLatency,
+    Usage,
+    seal,
+)
+from trunkline_common.frames import Fence
+
+STARTED_AT_MS: Final = 1_795_353_000_123
+"""2026-11-22 13:10:00.123 UTC."""
+FIRST_OWNER: Final = Fence(1, 1)
+
+
+def log_of(
+    events: Iterable[CallEvent], *, call_id: str = "CA1", fence: Fence = FIRST_OWNER, first_n: int = 0
+) -> list[Envelope]:
+    """Return the events in their envelopes, one second after the other."""
+    return [
+        seal(
+            event,
+            call_id=call_id,
+            call_started_at_ms=STARTED_AT_MS,
+            fence=fence,
+            n=n,
+            at_ms=STARTED_AT_MS + 1000 * (n + 1),
+        )
+        for n, event in enumerate(events, first_n)
+    ]
+
+
+def started(worker: str = "w1") -> CallStarted:
+    return CallStarted(caller="+15550001111", called="+15550002222", agent="desk", worker=worker)
+
+
+def attached(gateway: str = "g1") -> CallAttached:
+    return CallAttached(gateway=gateway, stream_sid=f"MZ-{gateway}")
+
+
+def model_connected(session: int = 1) -> ModelConnected:
+    return ModelConnected(
+        session=session, model="gpt-realtime", session_id=f"sess_{session}", connect_ms=312.5
+    )
+
+
+def caller_turn(
+    item_id: str = "item_1", position: int = 1, text: str | None = "Hi.", revision: int = 1
+) -> CallerTurn:
+    return CallerTurn(
+        item_id=item_id,
+        position=position,
+        start_ms=1_000 * position,
+        end_ms=1_000 * position + 900,
+        text=text,
+        transcription="missing" if text is None else "completed",
+        revision=revision,
+    )
+
+
+def agent_turn(item_id: str = "item_2", position: int = 2, text: str = "We open at nine.") -> AgentTurn:
+    return AgentTurn(
+        item_id=item_id,
+        position=position,
+        start_ms=1_000 * position,
+        end_ms=1_000 * position + 800,
+        generated_text=text,
+        heard_text=text[:7],
+        generated_ms=2_000,
+        heard_ms=800,
+        interrupted=True,
+    )
+
+
+def latency(item_id: str = "item_2", position: int = 2) -> TurnLatency:
+    return TurnLatency(
+        item_id=item_id,
+        position=position,
+        response_ms=431.5,
+        twilio_to_gateway_ms=20.5,
+        gateway_to_worker_ms=0.5,
+        worker_to_model_ms=None,
+        model_ms=390.25,
+        model_to_worker_ms=None,
+        worker_to_gateway_ms=0.5,
+        gateway_to_twilio_ms=20.5,
+        worker_ms=1.25,
+    )
+
+
+def usage(response_id: str = "resp_1") -> Usage:
+    return Usage(
+        response_id=response_id,
+        input_tokens=120,
+        input_text_tokens=20,
+        input_audio_tokens=100,
+        cached_tokens=64,
+        output_tokens=80,
+        output_text_tokens=20,
+        output_audio_tokens=60,
+    )
+
+
+def ended(
+    events_expected: int, outcome: Outcome = Outcome.SUCCESS, reason: str = "caller-hung-up"
+) -> CallEnded:
+    return CallEnded(
+        outcome=outcome, reason=reason, duration_ms=21_000, interruptions=1, events_expected=events_expected
+    )
+
+
+def call(call_id: str, turns: int = 4, fence: Fence = FIRST_OWNER) -> list[Envelope]:
+    """Return the log of one whole call under one owner; each caller's turn is told a second time, with its text."""
+    events: list[CallEvent] = [started(f"w{fence.assign}"), model_connected(), attached(f"g{fence.attach}")]
+    for position in range(1, 2 * turns, 2):
+        heard, spoken = f"item_{position}", f"item_{position + 1}"
+        events += [
+            caller_turn(heard, position, text=None),
+            latency(spoken, position + 1),
+            agent_turn(spoken, position + 1, text=f"Answer {position}."),
+            usage(f"resp_{position}"),
+            caller_turn(heard, position, text=f"Question {position}?", revision=2),
+        ]
+    events.append(ended(len(events) + 1))
+    return log_of(events, call_id=call_id, fence=fence)
+
+
+def taken_over(call_id: str) -> list[Envelope]:
+    """Return the log of a call that a second worker took over, and that Twilio attached twice."""
+    return [
+        *call(call_id, 1, Fence(1, 1)),
+        *call(call_id, 2, Fence(1, 2)),
+        *call(call_id, 1, Fence(2, 1)),
+    ]
+
+
+def shuffled(log: Sequence[Envelope], random_source: random.Random) -> list[Envelope]:
+    """Return the log in any order, with some events twice."""
+    copies = [*log, *random_source.sample(log, len(log) // 3)]
+    random_source.shuffle(copies)
+    return copies
+
+
+def cut(log: Sequence[Envelope], random_source: random.Random) -> Iterator[Sequence[Envelope]]:
+    """Cut the log into batches of any size."""
+    start = 0
+    while start < len(log):
+        size = random_source.randint(1, 12)
+        yield log[start : start + size]
+        start += size
