@@ -32,7 +32,7 @@ class Asked:
 class Answer:
     """What a webhook answers."""
 
-    body: str
+    body: str | bytes
     status: int = 200
     content_type: str = "text/xml"
 
@@ -40,9 +40,12 @@ class Answer:
 class Session:
     """The server's end of one websocket, as bare as a test wants it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, protocol: ServerProtocol) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, protocol: ServerProtocol
+    ) -> None:
         self.received: list[dict[str, Any]] = []
-        self.close_frame: int | None | str = "none was received"
+        self.close_code: int | None = None  # of a close frame that came; 1005: it had no code
+        self.was_reset = False
         self._reader = reader
         self._writer = writer
         self._protocol = protocol
@@ -50,12 +53,16 @@ class Session:
 
     @property
     def stream_sid(self) -> str:
-        return next(each["streamSid"] for each in self.received if each["event"] == "start")
+        return next(str(each["streamSid"]) for each in self.received if each["event"] == "start")
 
     async def receive(self) -> dict[str, Any] | None:
         """Return the next message; `None` when the stream is over."""
         while not self._frames:
-            data = await self._reader.read(65536)
+            try:
+                data = await self._reader.read(65536)
+            except ConnectionResetError:
+                self.was_reset = True
+                return None
             if not data:
                 return None
             self._protocol.receive_data(data)
@@ -63,9 +70,9 @@ class Session:
             self._flush()
         frame = self._frames.pop(0)
         if frame.opcode is Opcode.CLOSE:
-            self.close_frame = self._protocol.close_rcvd and self._protocol.close_rcvd.code.real
+            self.close_code = self._protocol.close_rcvd.code.real if self._protocol.close_rcvd else None
             return None
-        message: dict[str, Any] = json.loads(frame.data)
+        message: dict[str, Any] = json.loads(bytes(frame.data))
         self.received.append(message)
         return message
 
@@ -143,7 +150,9 @@ class MediaServer:
         finally:
             writer.close()
 
-    async def _serve_webhook(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_webhook(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         request_line, *lines = head.decode().rstrip().split("\r\n")
         method, target, _ = request_line.split(" ")
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
@@ -152,14 +161,17 @@ class MediaServer:
         asked = Asked(method, target, headers, dict(parse_qsl(form, keep_blank_values=True)))
         self.asked.append(asked)
         answer = self.webhook(asked)
-        payload = answer.body.encode()
+        payload = answer.body.encode() if isinstance(answer.body, str) else answer.body
         writer.write(
             f"HTTP/1.1 {answer.status} Answer\r\nContent-Type: {answer.content_type}\r\n"
-            f"Content-Length: {len(payload)}\r\nConnection: close\r\n\r\n".encode() + payload
+            f"Content-Length: {len(payload)}\r\nConnection: close\r\n\r\n".encode()
+            + payload
         )
         await writer.drain()
 
-    async def _serve_websocket(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_websocket(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         protocol = ServerProtocol()
         protocol.receive_data(head)
         (request,) = protocol.events_received()

@@ -5,14 +5,26 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-
+from openai.types.realtime.realtime_server_event import RealtimeServerEvent
+from pydantic import TypeAdapter
 from trunkline_simulators import listener, recordings
 from trunkline_simulators.openai_audio import FORMATS
-from trunkline_simulators.openai_commands import Close, FrameReceived, Listen, Note, Order, Send, TimePassed, TurnHeard
+from trunkline_simulators.openai_commands import (
+    Close,
+    FrameReceived,
+    KeepAudio,
+    Listen,
+    Note,
+    Order,
+    Send,
+    Stall,
+    TimePassed,
+    TurnHeard,
+)
 from trunkline_simulators.openai_faults import ArmedFaults, parse_fault
 from trunkline_simulators.openai_replies import Behaviour
 from trunkline_simulators.openai_session import Session
@@ -20,7 +32,25 @@ from trunkline_simulators.openai_session import Session
 CREATED_AT_UNIX_S = 1_785_457_327
 FRAME_MS = 20
 
+UNKNOWN_TYPE = "response.simulated.unknown"  # what the fault `unknown-event` sends
+
 Event = dict[str, Any]
+
+_SERVER_EVENTS: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
+_CLASSES = {
+    get_args(each.model_fields["type"].annotation)[0]: each
+    for each in get_args(get_args(RealtimeServerEvent)[0])
+}
+
+
+def as_the_sdk_reads_it(event: Event) -> Event:
+    """Return an event as it crosses the wire, after the SDK's types have accepted it as what it is."""
+    sent: Event = json.loads(json.dumps(event))
+    if sent["type"] != UNKNOWN_TYPE:
+        # By itself the SDK takes an event of unknown type for a `conversation.created`.
+        parsed = _SERVER_EVENTS.validate_python(sent)
+        assert (type(parsed), parsed.type) == (_CLASSES[sent["type"]], sent["type"])
+    return sent
 
 
 class Driver:
@@ -110,24 +140,32 @@ class Driver:
 
     def audio_of(self, response_id: str) -> bytes:
         """Return the audio of a response, decoded."""
-        deltas = (event for event in self.of("response.output_audio.delta") if event["response_id"] == response_id)
+        deltas = (
+            event for event in self.of("response.output_audio.delta") if event["response_id"] == response_id
+        )
         return b"".join(base64.b64decode(event["delta"]) for event in deltas)
 
     def errors(self) -> list[Mapping[str, Any]]:
         return [event["error"] for event in self.of("error")]
 
     def _take(self, orders: list[Order]) -> None:
+        listens: list[Listen] = []
         for order in orders:
             match order:
                 case Send(event):
-                    self.events.append(json.loads(json.dumps(event)))
+                    self.events.append(as_the_sdk_reads_it(event))
                     self.times.append(self.now)
-                case Listen(item_id, sound, rate_hz, finished):
-                    heard = listener.listen(sound, rate_hz, finished=finished)
-                    self._take(self.session.handle(TurnHeard(item_id, heard, finished), self.now))
+                case Listen():
+                    listens.append(order)
                 case Note():
                     self.notes.append(order)
                 case Close():
                     self.closed = order
-                case _:
-                    self.stalled = self.stalled or type(order).__name__ == "Stall"
+                case Stall():
+                    self.stalled = True
+                case KeepAudio():
+                    pass
+        for listen in listens:
+            heard = listener.listen(listen.sound, listen.rate_hz, finished=listen.finished)
+            turn = TurnHeard(listen.item_id, heard, listen.finished)
+            self._take(self.session.handle(turn, self.now))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import event_logs
+import msgspec
 import pytest
 from event_logs import agent_turn, attached, caller_turn, ended, latency, log_of, started
 from sqlalchemy import select, text
@@ -16,7 +17,7 @@ from trunkline_common.frames import Fence
 from trunkline_transcripts import tables
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.entry import read
-from trunkline_transcripts.projection import EventRow, project
+from trunkline_transcripts.projection import project
 from trunkline_transcripts.store import Store, StoreError, Written
 
 Content = dict[str, list[dict[str, Any]]]
@@ -50,12 +51,12 @@ async def test_a_call_can_be_read_turn_by_turn(engine: AsyncEngine) -> None:
 
 async def test_events_that_are_there_already_change_nothing(engine: AsyncEngine) -> None:
     log = event_logs.call("CA1")
-    assert (await _write(engine, log))[EventRow] == len(log)
+    assert (await _write(engine, log)).events == len(log)
     before = await _content(engine)
 
     written_again = await _write(engine, log)
 
-    assert set(written_again.values()) == {0}
+    assert written_again == (0, 0, 0)
     assert await _content(engine) == before
 
 
@@ -120,6 +121,23 @@ async def test_two_that_write_the_same_calls_do_not_deadlock(engine: AsyncEngine
     await asyncio.gather(*(write_all(event_logs.shuffled(log, random_source)) for _ in range(4)))
 
     assert await _content(engine) == expected
+
+
+async def test_a_nul_character_does_not_cost_the_event(engine: AsyncEngine) -> None:
+    await _write(engine, log_of([caller_turn(text="a\0b")]))
+
+    (turn,) = (await _content(engine))["turns"]
+    assert turn["text"] == "a\ufffdb"
+
+
+async def test_an_event_of_the_future_is_kept(engine: AsyncEngine) -> None:
+    (known,) = log_of([started()])
+    unknown = msgspec.structs.replace(known, kind="coin_inserted", data=msgspec.Raw(b'{"cents": 25}'))
+
+    await _write(engine, [unknown])
+
+    (event,) = (await _content(engine))["events"]
+    assert (event["kind"], event["data"]) == ("coin_inserted", {"cents": 25})
 
 
 async def test_a_row_that_postgres_refuses_is_told_from_a_postgres_that_is_away(engine: AsyncEngine) -> None:

@@ -7,9 +7,18 @@ FACTS = Facts("CA1", "AC1", "+12025550100", "+12025550101", attach=2, started_at
 NOW_MS = 1_700_000_000_500
 
 
-def redeem(issuer: TokenIssuer, token: str, now_ms: int = NOW_MS, **changes: str) -> Facts | Rejection:
-    names = {"call_id": "CA1", "account_sid": "AC1", "caller": "+12025550100", "called": "+12025550101"}
-    return issuer.redeem(token, **(names | changes), now_ms=now_ms)  # type: ignore[arg-type]  # all of them are text
+def redeem(
+    issuer: TokenIssuer,
+    token: str,
+    now_ms: int = NOW_MS,
+    call_id: str = FACTS.call_id,
+    account_sid: str = FACTS.account_sid,
+    caller: str = FACTS.caller,
+    called: str = FACTS.called,
+) -> Facts | Rejection:
+    return issuer.redeem(
+        token, call_id=call_id, account_sid=account_sid, caller=caller, called=called, now_ms=now_ms
+    )
 
 
 def test_a_token_brings_back_what_it_vouches_for() -> None:
@@ -38,7 +47,8 @@ def test_a_token_is_used_before_its_minute_is_over() -> None:
 def test_a_token_is_for_one_call_of_one_account_between_two_numbers(name: str) -> None:
     issuer = TokenIssuer((KEY,))
 
-    assert redeem(issuer, issuer.issue(FACTS, NOW_MS), **{name: "other"}) is Rejection.TOKEN_FOREIGN
+    changed = {name: "other"}
+    assert redeem(issuer, issuer.issue(FACTS, NOW_MS), NOW_MS, **changed) is Rejection.TOKEN_FOREIGN
 
 
 def test_the_attach_number_the_start_and_the_expiry_cannot_be_changed() -> None:

@@ -89,9 +89,7 @@ def test_fields_that_twilio_adds_later_are_tolerated() -> None:
     assert isinstance(twilio.decode(json.dumps(added)), Media)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "hello", '{"event":"media"', '{"event":"media"}}', "\ud800", '{"a":1} {"a":1}']
-)
+@pytest.mark.parametrize("text", ["", "{", "hello", '{"event":"media"', '{"event":"media"}}', "\ud800"])
 def test_text_that_is_no_json(text: str) -> None:
     assert twilio.decode(text) is Unreadable.NOT_JSON
 

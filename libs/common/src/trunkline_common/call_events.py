@@ -193,10 +193,13 @@ CallEvent = (
 )
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+class _Versioned(msgspec.Struct, frozen=True, kw_only=True):
+    v: int = VERSION
+
+
+class Envelope(_Versioned, frozen=True, kw_only=True):
     """One event as it lies in the log."""
 
-    v: int = VERSION
     call_id: str
     call_started_at_ms: int
     """Unix ms, fixed for the whole call."""
@@ -247,26 +250,35 @@ def encode(envelope: Envelope) -> bytes:
 def decode(data: bytes) -> Envelope:
     """Return the envelope in `data`, its inside unread; raise `EventError` when that is not possible."""
     try:
-        envelope = msgspec.json.decode(data, type=Envelope)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        # First of all the version: a newer event may have another shape, and that is not what is wrong with it.
+        version = msgspec.json.decode(data, type=_Versioned).v
+        if version > VERSION:
+            raise EventError(f"event version {version}, this process reads {VERSION}")
+        return msgspec.json.decode(data, type=Envelope)
+    except RecursionError:
+        raise EventError("no event: nested too deep") from None
+    except _UNREADABLE as error:
         raise EventError(f"no event: {error}") from error
-    if envelope.v > VERSION:
-        raise EventError(f"event version {envelope.v}, this process reads {VERSION}")
-    return envelope
 
 
 def open_envelope(envelope: Envelope) -> CallEvent | None:
     """Return the typed event inside, or None for a kind that this version does not know.
 
-    Raises `EventError` when a known kind does not have its fields.
+    Raises `EventError` when a known kind does not have its fields, or another kind's.
     """
     if envelope.kind not in _KINDS:
         return None
     try:
-        return _decoder.decode(envelope.data)
-    except msgspec.MsgspecError as error:
+        event = _decoder.decode(envelope.data)
+    except RecursionError:
+        raise EventError(f"no {envelope.kind}: nested too deep") from None
+    except _UNREADABLE as error:
         raise EventError(f"no {envelope.kind}: {error}") from error
+    if kind_of(event) != envelope.kind:
+        raise EventError(f"a {envelope.kind} that holds a {kind_of(event)}")
+    return event
 
 
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
 _decoder: Final[msgspec.json.Decoder[CallEvent]] = msgspec.json.Decoder(CallEvent)
 _KINDS: Final = frozenset(event_type.__struct_config__.tag for event_type in get_args(CallEvent))

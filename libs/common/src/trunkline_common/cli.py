@@ -39,11 +39,12 @@ def trunkline() -> None:
 
 
 def main() -> None:
-    """Run the command line; a wrong setting is one line on standard error and exit code 2."""
+    """Run the command line; each wrong setting is one line on standard error, the exit code is 2."""
     try:
         trunkline()
     except SettingsError as error:
-        click.echo(f"trunkline: {error}", err=True)
+        for line in str(error).splitlines():
+            click.echo(f"trunkline: {line}", err=True)
         sys.exit(EXIT_CONFIGURATION)
 
 

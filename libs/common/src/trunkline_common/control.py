@@ -2,7 +2,7 @@
 
 Every message carries `v`. A reader ignores fields that it does not know, and a field added later has a
 default, so an old and a new process understand each other during a rollout. `v` is raised only when that
-rule cannot hold; a reader then refuses with `ControlError`.
+rule cannot hold, as for a new word in a closed list; a reader then refuses with `ControlError`.
 """
 
 from enum import StrEnum
@@ -139,9 +139,12 @@ def encode(message: _Message) -> bytes:
 def decode(data: bytes, message_type: type[M]) -> M:
     """Return the message in `data`; raise `ControlError` when it is malformed or of a newer version."""
     try:
-        message = msgspec.json.decode(data, type=message_type)
+        # First of all the version: a newer message may have another shape, and that is not what is wrong with it.
+        version = msgspec.json.decode(data, type=_Message).v
+        if version > VERSION:
+            raise ControlError(f"{message_type.__name__} version {version}, this process reads {VERSION}")
+        return msgspec.json.decode(data, type=message_type)
+    except RecursionError:
+        raise ControlError(f"no {message_type.__name__}: nested too deep") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ControlError(f"no {message_type.__name__}: {error}") from error
-    if message.v > VERSION:
-        raise ControlError(f"{message_type.__name__} version {message.v}, this process reads {VERSION}")
-    return message

@@ -15,19 +15,31 @@ from typing import Any, Final
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-_PRIVATE_KEYS: Final = frozenset(
-    {
-        "api_key", "arguments", "auth_token", "authorization", "caller", "called", "caller_number", "creds",
-        "digit", "digits", "from_number", "instructions", "password", "payload", "secret", "signature",
-        "text", "to_number", "token", "transcript",
-    }
+_PRIVATE_NAMES: Final = (
+    "api_key", "arguments", "auth_token", "authorization", "caller", "called", "caller_number", "creds",
+    "digit", "digits", "from_number", "instructions", "password", "payload", "secret", "signature",
+    "text", "to_number", "token", "transcript",
 )  # fmt: skip
+
+_PRIVATE_KEY: Final = re.compile(rf"(?i)(?:.*[_-])?(?:{'|'.join(_PRIVATE_NAMES)})")
+"""A private name, alone or at the end: `token`, `OPENAI_API_KEY`, `heard_text`, `X-Twilio-Signature`."""
+
+_IPV4: Final = r"\d{1,3}(?:\.\d{1,3}){3}(?!\.?\d)"
+_NAMED_IN_TEXT: Final = "token|password|secret|api[_-]?key|signature"
 
 _PRIVATE_TEXT: Final = (
     (re.compile(r"\bsk-[A-Za-z0-9_-]{8,}"), "[key]"),
+    (re.compile(r"\bS[ACNOU][A-Z2-7]{56}\b"), "[key]"),  # a NATS seed
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+(?:\.[\w-]+)?"), "[token]"),  # a JWT
     (re.compile(r"(?i)\bbearer\s+[A-Za-z0-9._~+/=-]+"), "[bearer]"),
-    (re.compile(r"://[^/\s:@]*:[^/\s@]*@"), "://[credentials]@"),
-    (re.compile(r"(?<![0-9A-Za-z._-])\+?[0-9][0-9 ().-]{7,18}[0-9](?![0-9A-Za-z_-])"), "[number]"),
+    (re.compile(rf"(?i)\b((?:\w*[_-])?(?:{_NAMED_IN_TEXT})=)[^\s&\"']+"), r"\1[redacted]"),
+    (re.compile(r"://[^/?#\s]*@"), "://[credentials]@"),
+    (
+        re.compile(
+            rf"(?<![0-9A-Za-z._-])(?!{_IPV4})(?:\+|%2B)?[0-9][0-9 ().-]{{7,18}}[0-9](?![0-9A-Za-z_-])"
+        ),
+        "[number]",
+    ),
 )
 
 get: Final = structlog.stdlib.get_logger
@@ -64,7 +76,7 @@ def configure(service: str, level: str) -> None:
                 _name_service(service),
                 structlog.processors.format_exc_info,
                 scrub,
-                structlog.dev.ConsoleRenderer()
+                structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
                 if sys.stderr.isatty()
                 else structlog.processors.JSONRenderer(),
             ],
@@ -73,8 +85,8 @@ def configure(service: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for chatty in ("websockets", "nats", "uvicorn.access", "alembic.runtime.plugins", "httpx", "httpcore"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for chatty in ("websockets", "nats", "uvicorn", "alembic.runtime.plugins", "httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 
 def _name_service(service: str) -> Processor:
@@ -91,14 +103,19 @@ def scrub(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
 
 
 def _clean(key: str, value: Any) -> Any:
-    if key in _PRIVATE_KEYS:
+    if _PRIVATE_KEY.fullmatch(key):
         return "[redacted]"
-    if isinstance(value, str) and key != "timestamp":
-        for pattern, replacement in _PRIVATE_TEXT:
-            value = pattern.sub(replacement, value)
+    if value is None or isinstance(value, bool | int | float) or key == "timestamp":
         return value
     if isinstance(value, dict):
-        return {inner: _clean(str(inner), content) for inner, content in value.items()}
+        return {_clean_text(str(inner)): _clean(str(inner), content) for inner, content in value.items()}
     if isinstance(value, list | tuple):
         return [_clean("", content) for content in value]
-    return value
+    # What is neither text nor a container is rendered as its `repr`, which may hold anything.
+    return _clean_text(value if isinstance(value, str) else repr(value))
+
+
+def _clean_text(text: str) -> str:
+    for pattern, replacement in _PRIVATE_TEXT:
+        text = pattern.sub(replacement, text)
+    return text

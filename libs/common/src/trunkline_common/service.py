@@ -2,10 +2,12 @@
 
 A service is a coroutine `body(life)`. It reports what it still waits for (`life.waiting`), declares itself
 ready, awaits `life.stop_requested`, drains, and returns. The first SIGTERM or SIGINT asks for that; a second
-one ends the process at once. A background task that dies takes the process with it: a service is never left
+one ends the process at once. A service that is asked to stop before it declared itself ready has nothing to
+drain: its body is cancelled. A background task that dies takes the process with it: a service is never left
 half alive.
 
-Exit codes: 0 stopped as asked · 1 something died · 2 configuration · 3 the drain deadline passed.
+Exit codes: 0 stopped as asked · 1 something died · 2 configuration · 3 the drain deadline passed · 130 a
+second signal.
 """
 
 import asyncio
@@ -31,6 +33,9 @@ EXIT_SECOND_SIGNAL: Final = 130
 
 LOOP_PROBE_S: Final = 0.25
 """How often the event loop's lag is measured."""
+
+CANCEL_S: Final = 5
+"""A cancelled body gets this long to clean up (closing the bus takes 2 s); then the process ends without it."""
 
 HTTP_STOP_S: Final = 5
 """Open HTTP requests get this long at the end; media sockets were closed by the drain before."""
@@ -60,12 +65,19 @@ class Life:
         self.service = service
         self.drain_deadline_s = drain_deadline_s
         self.stop_requested = asyncio.Event()
+        self._has_started = False
         self._waiting: dict[str, str] = {"start": "the service is starting"}
         self._fatal: asyncio.Future[ServiceError] = asyncio.get_running_loop().create_future()
 
     def started(self) -> None:
         """Everything was built; readiness now depends on `waiting` alone."""
+        self._has_started = True
         self.resolved("start")
+
+    @property
+    def has_started(self) -> bool:
+        """Whether `started` was called."""
+        return self._has_started
 
     def waiting(self, part: str, why: str) -> None:
         """Report not ready because of `part` (a short name such as "nats") until it is `resolved`."""
@@ -115,6 +127,8 @@ class HealthApp:
             await self._metrics(scope, receive, send)
         elif self._inner is not None:
             await self._inner(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
         elif scope["type"] == "http":
             await _answer(send, 404, "only /livez, /readyz and /metrics are served here\n")
 
@@ -204,7 +218,10 @@ async def _run(
 async def _first_end(main_task: asyncio.Task[int], side_tasks: list[asyncio.Task[Any]]) -> int:
     done, _ = await asyncio.wait([main_task, *side_tasks], return_when=asyncio.FIRST_COMPLETED)
     ended = main_task if main_task in done else done.pop()
-    error = ended.exception()
+    if ended.cancelled():
+        _log.error("service-died", task=ended.get_name(), why="it was cancelled")
+        return EXIT_DIED
+    error = _only_error(ended.exception())
     if isinstance(error, ServiceError):
         _log.error("service-failed", why=str(error))
         return EXIT_DIED
@@ -212,9 +229,16 @@ async def _first_end(main_task: asyncio.Task[int], side_tasks: list[asyncio.Task
         _log.error("service-died", task=ended.get_name(), exc_info=error)
         return EXIT_DIED
     if ended is not main_task:
-        _log.error("service-died", task=ended.get_name(), why="a background task ended")
+        _log.error("service-died", task=ended.get_name(), why="it ended without being asked")
         return EXIT_DIED
     return main_task.result()
+
+
+def _only_error(error: BaseException | None) -> BaseException | None:
+    """Return the one error that task groups wrapped; several are left as they are."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 async def _body_with_deadline(body: Body, life: Life) -> int:
@@ -223,19 +247,33 @@ async def _body_with_deadline(body: Body, life: Life) -> int:
     asked = asyncio.create_task(life.stop_requested.wait())
     try:
         await asyncio.wait([working, asked], return_when=asyncio.FIRST_COMPLETED)
+        if not life.stop_requested.is_set():
+            working.result()
+            _log.error("service-died", task="body", why="it ended without being asked")
+            return EXIT_DIED
+        if not life.has_started and not working.done():
+            _log.info("service-stopped", why="asked to before it was ready")
+            return EXIT_OK
         if not working.done():
             _log.info("service-draining", deadline_s=life.drain_deadline_s)
             await asyncio.wait([working], timeout=life.drain_deadline_s)
         if not working.done():
             _log.error("service-drain-deadline", deadline_s=life.drain_deadline_s)
             return EXIT_DRAIN_DEADLINE
-        await working
+        working.result()
         _log.info("service-stopped")
         return EXIT_OK
     finally:
         asked.cancel()
-        working.cancel()
-        await asyncio.gather(asked, working, return_exceptions=True)
+        await _cancel(working)
+
+
+async def _cancel(working: asyncio.Future[None]) -> None:
+    working.cancel()
+    await asyncio.wait([working], timeout=CANCEL_S)
+    if not working.done():
+        _log.error("service-stuck", why="the body did not end when it was cancelled", waited_s=CANCEL_S)
+        os._exit(EXIT_DRAIN_DEADLINE)
 
 
 def _handle_signals(life: Life) -> None:

@@ -1,13 +1,14 @@
 """Settings: environment variables into frozen, typed objects.
 
 Every variable may also come from a file: `NAME_FILE` holds the path, the file holds the value (the way
-Kubernetes and Docker hand out secrets). A missing or malformed variable stops the process before anything
+Kubernetes and Docker hand out secrets). `NAME` wins when both are set, and empty means unset. A missing or malformed variable stops the process before anything
 starts, with one line that names it.
 """
 
 import os
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -17,6 +18,9 @@ from trunkline_common import subjects
 
 SECRET_FILE_BYTES_MAX: Final = 64 * 1024
 """A secret is a line or a key; a larger file is the wrong file."""
+
+
+_CREDENTIALS_MARKS: Final = ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED")
 
 
 class SettingsError(Exception):
@@ -30,10 +34,43 @@ class CommonSettings(BaseSettings):
         frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    nats_url: str = Field("nats://127.0.0.1:4222", description="NATS servers, comma-separated")
-    nats_creds: str | None = Field(None, description="path of a NATS credentials file")
+    nats_url: str = Field(
+        "nats://127.0.0.1:4222", repr=False, description="NATS servers, comma-separated: nats://host:port"
+    )
+    nats_creds: str | None = Field(None, repr=False, description="path of a NATS credentials file")
     trunkline_region: str = Field("local", description="where this process runs; audio stays inside a region")
     log_level: str = Field("info", description="debug, info, warning or error")
+
+    @property
+    def nats_address(self) -> str:
+        """The NATS servers without user and password, to be shown to people."""
+        return ",".join(_without_credentials(url) for url in self.nats_url.split(","))
+
+    @field_validator("nats_url")
+    @classmethod
+    def _names_nats_servers(cls, value: str) -> str:
+        # nats-py finds a malformed address only when it connects. The reason never quotes the value: it may hold
+        # a password.
+        urls = [url.strip() for url in value.split(",") if url.strip()]
+        if not urls or not all(_is_nats_url(url) for url in urls):
+            raise ValueError("must be nats://host:port or tls://host:port, several separated by commas")
+        return ",".join(urls)
+
+    @field_validator("nats_creds")
+    @classmethod
+    def _names_a_credentials_file(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if any(mark in value for mark in _CREDENTIALS_MARKS):
+            raise ValueError("holds credentials; it must be the path of the file that holds them")
+        try:
+            content = Path(value).read_bytes()
+        except OSError as error:
+            raise ValueError(f"names a file that cannot be read: {error.strerror}") from None
+        # nats-py would search a file without these lines for ever.
+        if not all(mark.encode() in content for mark in _CREDENTIALS_MARKS):
+            raise ValueError("names a file that holds no NATS credentials")
+        return value
 
     @field_validator("trunkline_region")
     @classmethod
@@ -66,24 +103,30 @@ class _NamedFiles(PydanticBaseSettingsSource):
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         variable = f"{field_name.upper()}_FILE"
         path = os.environ.get(variable)
-        if not path:
+        if not path or os.environ.get(field_name.upper()):
             return None, field_name, False
         try:
-            content = Path(path).read_bytes()
+            with Path(path).open("rb") as file:
+                content = file.read(SECRET_FILE_BYTES_MAX + 1)
         except OSError as error:
             raise SettingsError(f"{variable}: cannot read {path}: {error.strerror}") from error
         if len(content) > SECRET_FILE_BYTES_MAX:
             raise SettingsError(f"{variable}: {path} is larger than {SECRET_FILE_BYTES_MAX} bytes")
         try:
-            return content.decode().strip(), field_name, False
+            return content.decode().strip() or None, field_name, False
         except UnicodeDecodeError:
             raise SettingsError(f"{variable}: {path} is not UTF-8 text") from None
 
     def __call__(self) -> dict[str, Any]:
-        values = {
-            name: self.get_field_value(field, name)[0]
-            for name, field in self.settings_cls.model_fields.items()
-        }
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for name, field in self.settings_cls.model_fields.items():
+            try:
+                values[name] = self.get_field_value(field, name)[0]
+            except SettingsError as error:
+                problems.append(str(error))
+        if problems:
+            raise SettingsError("\n".join(problems))
         return {name: value for name, value in values.items() if value is not None}
 
 
@@ -103,6 +146,19 @@ def load(settings_type: type[S]) -> S:
 def secrets(value: SecretStr) -> tuple[str, ...]:
     """Split a comma-separated secret, as used while one value replaces another."""
     return tuple(part.strip() for part in value.get_secret_value().split(",") if part.strip())
+
+
+def _is_nats_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"nats", "tls"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port number, or no IPv6 address
+        return False
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _explain(problem: Any, settings_type: type[CommonSettings]) -> str:

@@ -36,28 +36,26 @@ class CallView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._began_ns: int | None = None
-        self._agent_audible = False
         self.call_id = ""
 
     def on_caller_event(self, event: dict[str, Any]) -> None:
         """Show an event of the simulated telephone."""
-        at_ns = event["at_ns"]
+        self.call_id = event.get("call_sid", self.call_id)
+        at_ns = event.get("at_ns", 0)
         self._began_ns = at_ns if self._began_ns is None else self._began_ns
         match event["event"]:
             case "http":
                 self._line(at_ns, "phone", f"Twilio posts {event['path']}: {event['status']}", "dim")
-            case "call":
-                self.call_id = event["call_sid"]
+            case "twiml" if event["verb"] == "Say":
+                self._line(at_ns, "phone", f"Twilio says “{event['text']}”", "yellow")
             case "stream-started":
-                self._line(at_ns, "phone", "media stream open, the line is live", "dim")
+                self._line(at_ns, "phone", "the media stream is open, the line is live", "dim")
             case "caller-speaking":
-                interrupts = " (interrupts)" if self._agent_audible else ""
+                interrupts = " (interrupts)" if event["interrupting"] else ""
                 self._line(at_ns, "caller", f"“{event['text']}”{interrupts}", "bold cyan")
             case "agent-audible":
-                self._agent_audible = True
                 self._line(at_ns, "agent", "starts to speak", "green")
             case "agent-quiet":
-                self._agent_audible = False
                 self._line(at_ns, "agent", "is quiet", "dim green")
             case "clear-received":
                 dropped_ms = event["dropped_bytes"] // 8
@@ -76,11 +74,9 @@ class CallView:
                 said = f"heard the caller say “{text}”" if text else f"transcript {transcription}"
                 self._line(at_ns, "model", said, "cyan")
             case AgentTurn(interrupted=True):
-                line = Text("caller heard “", "green")
-                line.append(event.heard_text)
-                line.append(event.generated_text[len(event.heard_text) :], "strike dim")
-                line.append(f"” {event.heard_ms / 1000:.1f} of {event.generated_ms / 1000:.1f} s", "green")
-                self._line(at_ns, "agent", line)
+                heard = f"caller heard {event.heard_ms / 1000:.1f} of {event.generated_ms / 1000:.1f} s: “"
+                line = Text(heard, "green").append(_with_unheard(event.heard_text, event.generated_text))
+                self._line(at_ns, "agent", line.append("”", "green"))
             case AgentTurn(heard_text=heard_text):
                 self._line(at_ns, "agent", f"caller heard “{heard_text}”", "green")
 
@@ -125,24 +121,27 @@ def print_latency(
 def print_stored(console: Console, call: StoredCall) -> None:
     """Print the call's rows and the SQL that reads them."""
     console.print(Syntax(stored.CALL_SQL, "sql", background_color="default"))
-    row = call.call
-    table = Table()
-    for column in row._fields:
-        table.add_column(column)
-    table.add_row(*(str(value) for value in row))
+    table = Table(show_header=False)
+    for column, value in call.call._mapping.items():
+        table.add_row(column, str(value))
+    table.add_row("count(*) of its events", str(call.events))
     console.print(table)
-    console.print(f"{call.events} of {row.events_expected} events stored", style="dim")
     console.print(Syntax(stored.TURNS_SQL, "sql", background_color="default"))
-    turns = Table()
-    for column in ("position", "speaker", "at", "heard", "response"):
-        turns.add_column(column)
+    turns = Table("position", "speaker", "start_ms", "heard", "response_ms")
     for turn in call.turns:
-        heard = Text(turn.heard or "")
-        if turn.interrupted and turn.text:
-            heard.append(turn.text[len(turn.heard or "") :], "strike dim")
-        response = "" if turn.response_ms is None else f"{turn.response_ms:.0f} ms"
-        turns.add_row(str(turn.position), turn.speaker, f"{turn.start_ms / 1000:.1f} s", heard, response)
+        heard = _with_unheard(turn.heard, turn.said) if turn.interrupted else Text(turn.heard or "–")
+        response = "" if turn.response_ms is None else f"{turn.response_ms:.0f}"
+        turns.add_row(str(turn.position), turn.speaker, str(turn.start_ms), heard, response)
     console.print(turns)
+
+
+def _with_unheard(heard: str, said: str) -> Text:
+    """Return what was heard and, struck through and in brackets, what was said but not heard."""
+    unheard = said[len(heard) :].strip()
+    line = Text(heard)
+    if unheard:
+        line.append(" [not heard: ", "dim").append(unheard, "dim strike").append("]", "dim")
+    return line
 
 
 def _ms(value: float | None) -> str:

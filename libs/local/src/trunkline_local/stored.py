@@ -14,13 +14,14 @@ COMPLETE_LIMIT_S: Final = 15.0
 LOOK_AGAIN_S: Final = 0.05
 
 CALL_SQL: Final = """\
-select call_id, agent, outcome, reason, duration_ms, interruptions, events_expected
+select call_id, agent, model, outcome, reason, duration_ms, interruptions,
+       events_expected
   from calls
  where call_id = :call_id"""
 
 TURNS_SQL: Final = """\
-select position, speaker, start_ms, coalesce(heard_text, text) as heard, text, interrupted,
-       round(response_ms) as response_ms
+select position, speaker, start_ms, response_ms, interrupted,
+       coalesce(heard_text, text) as heard, text as said
   from turns
  where call_id = :call_id
  order by attach, assign, position"""

@@ -7,7 +7,7 @@ to the gateway directly.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,13 +88,24 @@ def new_line(public_url: str = PUBLIC_URL, auth_token: str = "", port: int = 0) 
 
 
 @asynccontextmanager
-async def run(folder: Path, line: Line, model: Model, report: Report) -> AsyncIterator[System]:
-    """Start everything in order and stop it in the opposite one; `ProcessError` when a part does not start."""
+async def run(
+    folder: Path,
+    line: Line,
+    model: Model,
+    report: Report,
+    *,
+    settings: Mapping[str, Mapping[str, str]] | None = None,
+    simulator_options: Sequence[str] = (),
+) -> AsyncIterator[System]:
+    """Start everything in order and stop it in the opposite one; `ProcessError` when a part does not start.
+
+    `settings` adds environment variables to a service by its name; `simulator_options` go to `sim-openai`.
+    """
     async with AsyncExitStack() as stack:
         nats, postgres = await _servers(stack, folder, report)
         await _migrate(folder, postgres.url, report)
         if model.simulated:
-            model = await _simulated_model(stack, folder, report)
+            model = await _simulated_model(stack, folder, report, model.api_key, simulator_options)
         ports = {name: free_port() for name in ("transcripts", "worker")} | {"gateway": line.gateway_port}
         shared = {"NATS_URL": nats.url}
         environments = {
@@ -110,7 +121,8 @@ async def run(folder: Path, line: Line, model: Model, report: Report) -> AsyncIt
         }
         processes = []
         for name, environment in environments.items():
-            processes.append(await _service(stack, name, folder, environment))
+            more = (settings or {}).get(name, {})
+            processes.append(await _service(stack, name, folder, {**environment, **more}))
         for process in processes:
             began = perf_counter()
             await process.wait_until_ready(f"http://127.0.0.1:{ports[process.name]}/readyz")
@@ -142,13 +154,16 @@ async def _migrate(folder: Path, database_url: str, report: Report) -> None:
     report("migrate", f"tables are there ({_ms(began)})")
 
 
-async def _simulated_model(stack: AsyncExitStack, folder: Path, report: Report) -> Model:
+async def _simulated_model(
+    stack: AsyncExitStack, folder: Path, report: Report, api_key: str, options: Sequence[str]
+) -> Model:
     began = perf_counter()
-    command = trunkline("sim-openai", "--port", "0", "--record", str(folder / "recordings"))
+    recordings = str(folder / "recordings")
+    command = trunkline("sim-openai", "--port", "0", "--record", recordings, *options)
     process = await stack.enter_async_context(Process.start("sim-openai", command, folder / "logs"))
     listening = await process.wait_for_line(r"listening on (ws://\S+)")
     report("sim-openai", f"plays the Realtime API at {listening[1]} ({_ms(began)})")
-    return Model(SIMULATED.api_key, listening[1], "gpt-realtime-2.1")
+    return Model(api_key, listening[1], "gpt-realtime-2.1")
 
 
 def _worker_environment(model: Model, port: int) -> dict[str, str]:

@@ -97,7 +97,7 @@ def _to_telephone(sound: NDArray[np.int16], rate_hz: int) -> NDArray[np.int16]:
     sound = sound[: HEARD_S_MAX * rate_hz]
     if rate_hz == RATE_HZ:
         return sound
-    resampled: NDArray[np.int16] = soxr.resample(sound, rate_hz, RATE_HZ, quality="QQ")
+    resampled: NDArray[np.int16] = soxr.resample(sound, rate_hz, RATE_HZ, quality="MQ")
     return resampled
 
 

@@ -103,7 +103,14 @@ def _read_calls(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, 
     callback=_read_calls,
     help="Call this function, if the session offers it, when the caller says this.",
 )
-@click.option("--fault", "faults", multiple=True, metavar="FAULT", callback=_read_faults, help="Something to go wrong; see below.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="FAULT",
+    callback=_read_faults,
+    help="Something to go wrong; see below.",
+)
 @click.option("--seed", default="0", show_default=True, help="Ids and sizes are drawn from it.")
 @click.option(
     "--record",

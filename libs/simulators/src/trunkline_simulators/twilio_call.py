@@ -58,7 +58,7 @@ class CallSettings:
 
 async def place_call(settings: CallSettings, on_event: Callable[[Event], None] | None = None) -> CallResult:
     """Place one call and return how it went; `on_event` sees it live (see `Trace`)."""
-    sounds = await asyncio.to_thread(twilio_conversations.sounds, settings.conversation)
+    lines = await asyncio.to_thread(twilio_conversations.lines, settings.conversation)
     call_sid = f"CA{secrets.token_hex(16)}"
     trace = Trace(call_sid, on_event)
     # Making a client reads the certificates of the authorities from files.
@@ -70,7 +70,7 @@ async def place_call(settings: CallSettings, on_event: Callable[[Event], None] |
         wrong_signature=settings.faults.webhook_signature == "wrong",
     )
     try:
-        call = _Call(settings, call_sid, Caller(settings.conversation, sounds), webhooks, trace)
+        call = _Call(settings, call_sid, Caller(settings.conversation, lines), webhooks, trace)
         result = await call.run()
     finally:
         await webhooks.aclose()

@@ -17,8 +17,8 @@ from typing import Literal
 
 import numpy as np
 
-from trunkline_simulators import g711, recordings
-from trunkline_simulators.twilio_conversations import Conversation, Step
+from trunkline_simulators import g711
+from trunkline_simulators.twilio_conversations import Conversation, Line, Step
 from trunkline_simulators.twilio_player import FRAME_BYTES, FRAME_MS, SILENT_FRAME
 
 LOUD_RMS = 200  # of 32768 (-44 dBFS): above a line's noise, below every syllable of the recordings
@@ -79,10 +79,10 @@ CallerEvent = CallerSpeaking | CallerSilent | AgentAudible | AgentQuiet | KeyPre
 class Caller:
     """Plays one conversation; `tick` is called once for each 20 ms of the call."""
 
-    def __init__(self, conversation: Conversation, sounds: Mapping[str, bytes]) -> None:
+    def __init__(self, conversation: Conversation, lines: Mapping[str, Line]) -> None:
         self.hung_up = False
         self._patience_ms = conversation.patience_ms
-        self._sounds = sounds
+        self._lines = lines
         self._steps = list(conversation.steps)
         self._line: str | None = None  # the utterance that is being spoken
         self._line_rest = b""
@@ -149,10 +149,10 @@ class Caller:
         self._answer_since_ms = None
         self._waiting_since_ms = t_ms
         if step.say is not None:
-            self._line, self._line_rest = step.say, self._sounds[step.say]
+            self._line, self._line_rest = step.say, self._lines[step.say].ulaw
             if self._agent_audible:
                 self._interrupted_at_ms = t_ms
-            text = recordings.utterance(step.say).text
+            text = self._lines[step.say].text
             events.append(CallerSpeaking(step.say, text, interrupting=self._agent_audible))
         elif step.press is not None:
             self._last_word_ms = t_ms
@@ -168,7 +168,7 @@ class Caller:
         if is_loud(frame):
             self._last_word_ms = t_ms + FRAME_MS
         if not self._line_rest:
-            text = recordings.utterance(self._line).text
+            text = self._lines[self._line].text
             events.append(CallerSilent(self._line, text, self._last_word_ms or t_ms))
             self._line = None
             self._waiting_since_ms = t_ms

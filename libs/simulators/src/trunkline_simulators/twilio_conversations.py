@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -44,6 +45,14 @@ class Conversation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patience_ms: int = 15_000  # of silence, then the caller gives up
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What the caller says: its words, and its sound as μ-law."""
+
+    text: str
+    ulaw: bytes
+
+
 def names() -> list[str]:
     """Return the conversations that come with the simulator."""
     return list(_included())
@@ -62,10 +71,13 @@ def conversation(name_or_path: str) -> Conversation:
         raise ValueError(f"{name_or_path}: {error}") from error
 
 
-def sounds(planned: Conversation) -> dict[str, bytes]:
-    """Return every line of the conversation as μ-law, by utterance id; reads files."""
+def lines(planned: Conversation) -> dict[str, Line]:
+    """Return every line of the conversation by its utterance's id; reads files."""
     ids = {step.say for step in planned.steps if step.say is not None}
-    return {each: g711.encode(recordings.samples(each, RATE_HZ)) for each in ids}
+    return {
+        each: Line(recordings.utterance(each).text, g711.encode(recordings.samples(each, RATE_HZ)))
+        for each in ids
+    }
 
 
 @cache

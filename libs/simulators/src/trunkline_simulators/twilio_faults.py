@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,11 +39,11 @@ class Packet:
 
 
 class Uplink:
-    """Turns the caller's 20 ms frames into one stream's media messages."""
+    """Turns the caller's 20 ms frames into one stream's media messages, each `late_ms()` late."""
 
-    def __init__(self, faults: Faults, seed: int) -> None:
+    def __init__(self, faults: Faults, late_ms: Callable[[], float]) -> None:
         self._faults = faults
-        self._random = random.Random(seed)
+        self._late_ms = late_ms
         self._sizes = deque(faults.payload_bytes)
         self._waiting = bytearray()
         self._read_bytes = 0  # of the stream, including what was not sent
@@ -69,12 +69,11 @@ class Uplink:
         del self._waiting[:size_bytes]
         timestamp_ms = self._faults.first_timestamp_ms + self._read_bytes // 8
         self._read_bytes += size_bytes
-        return Packet(payload, timestamp_ms, self.leaves_at_ms(t_ms))
+        return Packet(payload, timestamp_ms, self._leaves_at_ms(t_ms))
 
-    def leaves_at_ms(self, t_ms: float) -> float:
-        """Return when something that was ready at `t_ms` reaches the network, after everything before it."""
-        late_ms = abs(self._random.gauss(0, self._faults.jitter_ms)) if self._faults.jitter_ms else 0.0
-        leaves_at_ms = max(self._last_leaves_at_ms, t_ms + late_ms)
+    def _leaves_at_ms(self, t_ms: float) -> float:
+        # TCP keeps the order: nothing overtakes what is late.
+        leaves_at_ms = max(self._last_leaves_at_ms, t_ms + self._late_ms())
         stall_at_ms = self._faults.stall_at_ms
         if stall_at_ms is not None and stall_at_ms <= leaves_at_ms < stall_at_ms + self._faults.stall_ms:
             leaves_at_ms = stall_at_ms + self._faults.stall_ms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import socket
 import ssl
@@ -86,7 +87,8 @@ class MediaStream:
         self._call_ms = call_ms
         self._on_started = on_started
         self._writer = messages.MessageWriter(self.stream_sid, of.call_sid, of.account_sid)
-        self._uplink = Uplink(of.faults, of.seed)
+        jitter = random.Random(of.seed)
+        self._uplink = Uplink(of.faults, lambda: abs(jitter.gauss(0, of.faults.jitter_ms)))
         self._outbox: asyncio.Queue[Packet | Echo | KeyPressed] = asyncio.Queue(OUTBOX_MAX)
         self._hung_up = asyncio.Event()
         self._websocket: ClientConnection | None = None

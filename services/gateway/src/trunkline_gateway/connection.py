@@ -9,7 +9,6 @@ import asyncio
 import time
 from typing import Final, assert_never
 
-import nats.errors
 from trunkline_common import log, service, subjects
 from trunkline_common.frames import Frame, FrameKind
 from trunkline_common.subjects import InvalidTokenError
@@ -188,12 +187,8 @@ class Connection:
     async def _publish(self, kind: FrameKind, frame: bytes) -> None:
         sent = await self._link.bus.publish_audio(self._up_subject, frame)
         if not sent and kind in _MUST_ARRIVE:
-            try:
-                await self._link.bus.publish(self._up_subject, frame)
-            except nats.errors.Error as error:
-                self._log.warning("frame-not-sent", kind=kind.name, why=str(error))
-            else:
-                sent = True
+            await self._link.bus.publish(self._up_subject, frame)
+            sent = True
         if sent:
             metrics.FRAMES_UP_BY_KIND[kind].inc()
 

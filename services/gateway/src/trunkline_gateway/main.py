@@ -1,7 +1,6 @@
 """The `gateway` command: builds the parts in order and runs them."""
 
 import asyncio
-import logging
 from typing import Any, Final
 
 import click
@@ -63,16 +62,12 @@ def command() -> None:
 
 
 async def _run(gateway: Gateway, life: Life) -> None:
-    # It logs each accepted socket with its peer's address; our own lines name the call instead.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     if not gateway.verifier.checks:
         _log.warning(
             "signatures-unchecked",
             why="TWILIO_AUTH_TOKEN is not set: whoever reaches this port can place calls",
         )
-    bus = await _connect(gateway, life)
-    if bus is None:
-        return
+    bus = await Bus.connect(gateway.settings, life)
     try:
         async with asyncio.TaskGroup() as tasks:
             link = gateway.new_link(bus)
@@ -88,20 +83,6 @@ async def _run(gateway: Gateway, life: Life) -> None:
             watching.cancel()
     finally:
         await bus.close()
-
-
-async def _connect(gateway: Gateway, life: Life) -> Bus | None:
-    """Return the bus, or None when the service was asked to stop before NATS was reached."""
-    connecting = asyncio.create_task(Bus.connect(gateway.settings, life), name="connect")
-    stopping = asyncio.create_task(life.stop_requested.wait(), name="stop")
-    try:
-        await asyncio.wait([connecting, stopping], return_when=asyncio.FIRST_COMPLETED)
-        return connecting.result() if connecting.done() else None
-    finally:
-        stopping.cancel()
-        if not connecting.done():
-            connecting.cancel()
-            await asyncio.gather(connecting, return_exceptions=True)
 
 
 async def _drain(gateway: Gateway) -> None:

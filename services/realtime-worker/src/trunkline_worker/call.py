@@ -144,7 +144,7 @@ class Call:
             case events.MarkPlayed(name):
                 return self._dialogue.mark_played(name, now)
             case events.Attached(gateway, stream_sid):
-                return self._on_attached(gateway, stream_sid)
+                return self._on_attached(gateway, stream_sid, now)
             case events.KeyPressed():
                 return [Record(DtmfReceived(at_ms=self._dialogue.media_ms))]
             case events.StreamStopped(reason):
@@ -163,26 +163,29 @@ class Call:
 
     # --- Twilio's side
 
-    def _on_attached(self, gateway: str, stream_sid: str) -> list[Command]:
+    def _on_attached(self, gateway: str, stream_sid: str, now: float) -> list[Command]:
         if self.state is State.LINGERING:
-            return []
-        commands: list[Command] = []
+            return [HangUp(NextStep.HANG_UP)]
+        commands: list[Command] = [Record(CallAttached(gateway=gateway, stream_sid=stream_sid))]
+        if self.state is State.TALKING:
+            # The gateway of the old stream died without a word.
+            commands += self._dialogue.suspend(now)
         self.state = State.TALKING
         self._deadline = None
-        commands.append(Record(CallAttached(gateway=gateway, stream_sid=stream_sid)))
-        return commands + (self._dialogue.resume() if self._greeted else self._greet_once())
+        return [*commands, *self._dialogue.resume(now), *self._greet_once()]
 
     def _on_stream_stopped(self, reason: StopReason, now: float) -> list[Command]:
         if self.state is State.LINGERING:
             return []
+        commands = self._dialogue.suspend(now)
         verdict = _STOPPED_FOR_GOOD.get(reason)
         if verdict is None:
             self.state = State.ORPHANED
             self._deadline = now + ORPHAN_S
-            return self._dialogue.suspend(now)
+            return commands
         if verdict is Verdict.CALLER_HUNG_UP and not self._dialogue.agent_was_heard:
             verdict = Verdict.CALLER_LEFT_EARLY
-        return self._linger(verdict, now)
+        return [*commands, *self._linger(verdict, now)]
 
     def _greet_once(self) -> list[Command]:
         if self._greeted or self.state is not State.TALKING or self.link is not Link.OPEN:
@@ -202,9 +205,8 @@ class Call:
                 return self._on_session_created(session_id)
             case events.SessionConfigured(_, echo):
                 return self._on_session_configured(echo, now)
-            case events.ModelError(_, code, fatal, _, param) if fatal or self.link is not Link.OPEN:
-                reason = code if fatal else f"{realtime_api.CONFIGURATION_REJECTED}: {code} {param}".rstrip()
-                return self._on_session_lost(reason, now, fatal=True)
+            case events.ModelError() if event.fatal or self.link is not Link.OPEN:
+                return self._on_session_refused(event, now)
             case _ if self.link is Link.OPEN:
                 return self._dialogue.on_model(event, now)
         return []
@@ -244,6 +246,12 @@ class Call:
         if differing:
             commands.append(Count(Measure.CONFIGURATION_DIFFERS, detail=" ".join(differing)))
         return [Record(connected), *commands, *self._greet_once()]
+
+    def _on_session_refused(self, error: events.ModelError, now: float) -> list[Command]:
+        if error.fatal or error.code in realtime_api.PASSING_CODES:
+            return self._on_session_lost(error.code, now, fatal=error.fatal)
+        reason = f"{realtime_api.CONFIGURATION_REJECTED}: {error.code} {error.param}".rstrip()
+        return self._on_session_lost(reason, now, fatal=True)
 
     def _on_session_lost(self, reason: str, now: float, *, fatal: bool) -> list[Command]:
         was_open = self.link is Link.OPEN
@@ -301,9 +309,9 @@ class Call:
         if self.state is State.ENDED:
             return []
         commands = self._dialogue.close(now)
-        if self.link is not Link.CLOSED:
+        if self.link not in {Link.CLOSED, Link.WAITING}:
             commands.append(CloseSession(self._session))
-            self.link = Link.CLOSED
+        self.link = Link.CLOSED
         self.state = State.ENDED
         fallback = self._verdict in {Verdict.MODEL_LOST, Verdict.MODEL_REFUSED, Verdict.WORKER_STOPPED}
         ended = CallEnded(

@@ -79,7 +79,7 @@ class _AgentTurn:
             heard_text=heard_part(self.text, heard_ms, self.generated_ms),
             generated_ms=self.generated_ms,
             heard_ms=heard_ms,
-            interrupted=self.cut is not None,
+            interrupted=self.cut is not None and not self.cut.fully_heard,
         )
 
 
@@ -122,9 +122,10 @@ class Conversation:
         return [self._written(turn)]
 
     def agent_started(self, item_id: str, response_id: str, media_ms: int) -> int:
-        """The first audio of an item was sent; return the turn's position."""
+        """Audio of an item came, which starts the turn if it is the first; return the turn's position."""
         turn = self._agent_turn(item_id, response_id)
-        turn.started, turn.start_ms = True, media_ms
+        if not turn.started:
+            turn.started, turn.start_ms = True, media_ms
         return turn.position
 
     def agent_said(self, item_id: str, text: str, *, final: bool) -> list[AgentTurn]:
@@ -169,7 +170,7 @@ class Conversation:
         for turn in [turn for turn in self._agent.values() if turn.response_id == response_id]:
             turn.text_final = True
             if cut_off and not turn.started and turn.cut is None:
-                turn.cut = Cut(turn.item_id, 0, 0)
+                turn.cut = Cut(turn.item_id, heard_ms=0, generated_ms=0, complete=False)
             ready += self._written_if_ready(turn)
         return ready
 

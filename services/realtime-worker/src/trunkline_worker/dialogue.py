@@ -6,6 +6,8 @@ Rules:
   what was not heard, and from then on late audio of that response is ignored. The model cancels the response
   by itself (`interrupt_response`); if generation had already ended there is nothing to cancel, but Twilio may
   still hold seconds of it.
+* When the line breaks, Twilio's buffer is lost: the same happens, but the model is told to stop as well. What it
+  says while there is no line waits for the next one; what was cut is asked for again.
 * What the model believes it said must be what the caller heard: the playing item is truncated at the heard
   position, an item of which nothing was heard is deleted, a fully heard one is left alone.
 * Buffers are keyed by item: one response may hold several, and their events interleave.
@@ -15,10 +17,11 @@ from typing import Final
 
 from trunkline_common.call_events import AgentTurn, CallerTurn, TurnLatency
 
-from trunkline_worker import events
+from trunkline_worker import events, realtime_api
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import (
     AppendAudio,
+    CancelResponse,
     ClearPlayback,
     Command,
     Count,
@@ -58,7 +61,8 @@ class Dialogue:
         self._twilio_rtt_ms: float | None = None
         self._bus_rtt_ms: float | None = None
         self._sent = 0
-        self._cut_by_line = False
+        self._answer_owed = False
+        """The line broke in mid-answer, and nobody has spoken since."""
         self.interruptions = 0
         self.agent_was_heard = False
 
@@ -90,15 +94,11 @@ class Dialogue:
 
     def mark_played(self, name: str, now: float) -> list[Command]:
         """Twilio played everything up to this mark."""
-        commands, heard, valid = self._playback.mark_played(name, now)
-        if not valid:
+        commands = self._playback.mark_played(name, now)
+        if commands is None:
             return [Count(Measure.STALE_MARK)]
         self.agent_was_heard = True
-        for item in heard:
-            commands += _records(
-                self._conversation.agent_heard(item.item_id, item.generated_ms, self._uplink.media_end_ms)
-            )
-        return commands
+        return [*commands, *self._heard()]
 
     def line_measured(self, twilio_rtt_ms: float | None, bus_rtt_ms: float | None) -> None:
         """The gateway measured the hops around it."""
@@ -107,20 +107,17 @@ class Dialogue:
         self._playback.round_trip_ms = (self._twilio_rtt_ms or 0) + (self._bus_rtt_ms or 0)
 
     def suspend(self, now: float) -> list[Command]:
-        """Twilio's buffer is gone with its stream: the rest of what it held will not be heard."""
+        """There is no line: the rest of what Twilio held will not be heard."""
+        self._playback.hold()
         if not self._playback.active:
             return []
-        self._cut_by_line = True
-        if self._active_response is not None:
-            self._ignore_response(self._active_response)
-        return self._cut(now)
+        self._answer_owed = True
+        return self._cut(now, cancel=True)
 
-    def resume(self) -> list[Command]:
-        """The caller is back: go on where the line broke."""
-        owed, self._cut_by_line = self._cut_by_line, False
-        if not owed or self._active_response is not None:
-            return []
-        return [SendToModel(CreateResponse(self._event_id("resume")))]
+    def resume(self, now: float) -> list[Command]:
+        """A stream is there: go on where the line broke, if one did."""
+        self._uplink.start_stream()
+        return [*self._playback.release(now), *self._answer_if_owed()]
 
     def wake_at(self) -> float | None:
         """Return when `tick` is due."""
@@ -149,7 +146,7 @@ class Dialogue:
         if self._playback.active:
             for cut in self._playback.interrupt(now):
                 commands += _records(self._conversation.agent_cut(cut, self._uplink.media_end_ms))
-        commands += _records(self._conversation.close())
+        commands += _records(self._conversation.close(self._uplink.media_end_ms))
         for measure, amount in (
             (Measure.CALLER_AUDIO_DROPPED_MS, self._uplink.dropped_ms),
             (Measure.CALLER_GAP_PADDED_MS, self._uplink.padded_ms),
@@ -167,7 +164,7 @@ class Dialogue:
             case events.SpokenText(_, item_id, text, final):
                 return _records(self._conversation.agent_said(item_id, text, final=final))
             case events.AudioDone(_, _, item_id):
-                return self._playback.finish(item_id)
+                return [*self._playback.finish(item_id, now), *self._heard()]
             case events.SpeechStarted(_, item_id, audio_start_ms):
                 return self._on_speech_started(item_id, audio_start_ms, now)
             case events.SpeechStopped(_, item_id, audio_end_ms):
@@ -175,17 +172,18 @@ class Dialogue:
                 self._speech_ended_at = now
                 self._conversation.caller_stopped(item_id, self._uplink.media_ms(audio_end_ms), now)
             case events.ItemAdded(_, item_id, role):
-                self._conversation.added(item_id, role)
+                self._conversation.added(item_id, role, self._active_response or "")
             case events.CallerText(_, item_id, text):
                 return _records(self._conversation.caller_said(item_id, text))
             case events.ResponseCreated(_, response_id):
                 self._active_response = response_id
             case events.ResponseDone():
-                return self._on_response_done(event)
+                return self._on_response_done(event, now)
             case events.SessionRoundTrip(_, rtt_ms):
                 self._model_rtt_ms = rtt_ms
             case events.ModelError(_, code):
-                return [Count(Measure.MODEL_ERROR, detail=code)]
+                detail = "" if code in realtime_api.BENIGN_CODES else code
+                return [Count(Measure.MODEL_ERROR, detail=detail)]
             case events.SessionCreated() | events.SessionConfigured() | events.SessionLost():
                 raise AssertionError("the call handles its link to the model itself")
         return []
@@ -193,8 +191,10 @@ class Dialogue:
     def _on_audio(self, response_id: str, item_id: str, audio: bytes, now: float) -> list[Command]:
         if response_id in self._interrupted:
             return [Count(Measure.LATE_DELTA)]
+        # Its response.created may be missing.
+        self._active_response = response_id
         position = self._conversation.agent_started(item_id, response_id, self._uplink.media_end_ms)
-        commands = self._playback.receive(response_id, item_id, audio, now)
+        commands = [*self._playback.receive(response_id, item_id, audio, now), *self._heard()]
         if self._speech_ended_at is not None:
             model_ms = (now - self._speech_ended_at) * 1000
             self._speech_ended_at = None
@@ -204,6 +204,7 @@ class Dialogue:
     def _on_speech_started(self, item_id: str, audio_start_ms: int, now: float) -> list[Command]:
         self._speaking_item = item_id
         self._speech_ended_at = None
+        self._answer_owed = False
         self._conversation.caller_started(item_id, self._uplink.media_ms(audio_start_ms))
         if self._active_response is not None:
             self._ignore_response(self._active_response)
@@ -217,36 +218,59 @@ class Dialogue:
         if len(self._interrupted) > INTERRUPTED_RESPONSES_MAX:
             del self._interrupted[next(iter(self._interrupted))]
 
-    def _cut(self, now: float) -> list[Command]:
+    def _cut(self, now: float, *, cancel: bool = False) -> list[Command]:
         cuts = self._playback.interrupt(now)
         commands: list[Command] = [ClearPlayback(self._playback.generation)]
+        if cancel and self._active_response is not None:
+            self._ignore_response(self._active_response)
+            commands.append(SendToModel(CancelResponse(self._event_id("cancel"), self._active_response)))
         for cut in cuts:
             commands += self._forget_unheard(cut)
             commands += _records(self._conversation.agent_cut(cut, self._uplink.media_end_ms))
         return commands
 
     def _forget_unheard(self, cut: Cut) -> list[Command]:
+        if cut.heard_ms == 0:
+            return [self._delete(cut.item_id)]
         end_ms = min(cut.heard_ms, cut.generated_ms - TRUNCATE_MARGIN_MS)
-        if end_ms <= 0:
-            return [SendToModel(DeleteItem(self._event_id("delete"), cut.item_id))]
         if cut.complete and end_ms < cut.heard_ms:
             # Heard to within the margin: truncating would cost the item its transcript for nothing.
             return []
+        if end_ms <= 0:
+            return [self._delete(cut.item_id)]
         return [SendToModel(TruncateItem(self._event_id("truncate"), cut.item_id, end_ms))]
 
-    def _on_response_done(self, event: events.ResponseDone) -> list[Command]:
+    def _on_response_done(self, event: events.ResponseDone, now: float) -> list[Command]:
         if self._active_response == event.response_id:
             self._active_response = None
         self._interrupted.pop(event.response_id, None)
         commands: list[Command] = []
         if event.status == "failed":
             commands.append(Count(Measure.RESPONSE_FAILED, detail=event.reason))
-        for item_id in self._playback.unfinished_items(event.response_id):
-            commands += self._playback.finish(item_id)
+        commands += [*self._playback.finish_response(event.response_id, now), *self._heard()]
         cut_off = event.status != "completed"
+        if cut_off:
+            unheard = self._conversation.unheard_items(event.response_id)
+            commands += [self._delete(item_id) for item_id in unheard]
         commands += _records(self._conversation.response_done(event.response_id, cut_off=cut_off))
         if event.usage is not None:
             commands.append(Record(event.usage))
+        return [*commands, *self._answer_if_owed()]
+
+    def _answer_if_owed(self) -> list[Command]:
+        if not self._answer_owed or self._playback.held or self._active_response is not None:
+            return []
+        self._answer_owed = False
+        return [SendToModel(CreateResponse(self._event_id("resume")))]
+
+    def _delete(self, item_id: str) -> Command:
+        return SendToModel(DeleteItem(self._event_id("delete"), item_id))
+
+    def _heard(self) -> list[Command]:
+        commands: list[Command] = []
+        for item in self._playback.take_heard():
+            turns = self._conversation.agent_heard(item.item_id, item.generated_ms, self._uplink.media_end_ms)
+            commands += _records(turns)
         return commands
 
     def _latency(self, item_id: str, position: int, model_ms: float) -> TurnLatency:

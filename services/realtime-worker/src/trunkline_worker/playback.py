@@ -14,7 +14,7 @@ Rules:
 * Heard positions are ms of the item's own audio.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -75,11 +75,15 @@ class Cut:
     """An item that was interrupted: this much of it was heard."""
 
     item_id: str
-    response_id: str
     heard_ms: int
     generated_ms: int
     complete: bool = True
     """The model had sent all of it."""
+
+    @property
+    def fully_heard(self) -> bool:
+        """It had ended, only its last mark was still on the way back."""
+        return self.complete and self.heard_ms >= self.generated_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ class Playback:
         self._audio_path = audio_path
         self._resampler = resampler
         self._items: deque[PlayingItem] = deque()
-        self._marks: dict[str, _Mark] = {}
+        self._marks: OrderedDict[str, _Mark] = OrderedDict()
         """Those that Twilio has not echoed, in order; their audio is within the lead."""
         self._reached_at = 0.0
         """When the caller had heard up to the last echoed mark, seen from here: see `heard_ms`."""
@@ -116,6 +120,8 @@ class Playback:
     def receive(self, response_id: str, item_id: str, audio: bytes, now: float) -> list[Command]:
         """Take a delta in the session's output format; return what goes to the gateway."""
         item = self._find(item_id) or self._new_item(response_id, item_id)
+        if item.complete:
+            return []
         ulaw = _to_ulaw(item, audio)
         item.generated_bytes += len(ulaw)
         item.unsent += ulaw
@@ -141,11 +147,10 @@ class Playback:
         if name not in self._marks:
             return None
         self._reached_at = now - self.round_trip_ms / 1000
-        for passed in list(self._marks):
-            mark = self._marks.pop(passed)
+        passed = ""
+        while passed != name:
+            passed, mark = self._marks.popitem(last=False)
             mark.item.heard_ms = mark.position_ms
-            if passed == name:
-                break
         return self._forward(now)
 
     def take_heard(self) -> list[PlayingItem]:
@@ -153,30 +158,31 @@ class Playback:
         heard, self._heard = self._heard, []
         return heard
 
-    def heard_ms(self, now: float) -> int:
-        """Return how much of the first unheard item is heard when a `clear` sent now arrives, in ms of it.
+    def heard_ms(self, now: float) -> dict[str, int]:
+        """Return how much of each item is heard when a `clear` sent now arrives, in ms of that item.
 
         An echo tells of half a round trip ago, and the clear arrives in half a round trip. Audio that was sent
-        into silence had the same way as the clear, so nothing is added before its first echo.
+        into silence had the same way as the clear, so it is heard from the moment at which it was sent.
         """
-        if not self._items:
-            return 0
-        item = self._items[0]
-        mark = next(iter(self._marks.values()), None)
-        if mark is None:
-            return item.heard_ms
-        running_ms = max(now - max(self._reached_at, mark.sent_at), 0) * 1000
-        return round(min(item.heard_ms + running_ms, mark.position_ms + self.round_trip_ms, item.sent_ms))
+        heard = {item.item_id: float(item.heard_ms) for item in self._items}
+        reached_at = self._reached_at
+        for mark in self._marks.values():
+            started_at = max(reached_at, mark.sent_at)
+            if started_at >= now:
+                break
+            piece_s = (mark.position_ms - heard[mark.item.item_id]) / 1000
+            heard[mark.item.item_id] += 1000 * min(piece_s, now - started_at)
+            # Its echo is not here, so it was not reached earlier than a round trip ago.
+            reached_at = max(started_at + piece_s, now - self.round_trip_ms / 1000)
+        # What was sent includes up to 19 ms of padding.
+        return {item.item_id: min(round(heard[item.item_id]), item.generated_ms) for item in self._items}
 
     def interrupt(self, now: float) -> list[Cut]:
         """Start a new generation; return what was cut, in order: the one that was playing, then unheard ones."""
         heard_ms = self.heard_ms(now)
-        cuts = []
-        for item in self._items:
-            # What was sent includes up to 19 ms of padding.
-            heard_ms = min(heard_ms, item.generated_ms)
-            cuts.append(Cut(item.item_id, item.response_id, heard_ms, item.generated_ms, item.complete))
-            heard_ms = 0
+        cuts = [
+            Cut(item.item_id, heard_ms[item.item_id], item.generated_ms, item.complete) for item in self._items
+        ]
         self.generation += 1
         self._items.clear()
         self._marks.clear()
@@ -201,7 +207,8 @@ class Playback:
                 _complete(item)
         if len(self._items) >= ITEMS_MAX:
             oldest = self._items.popleft()
-            self._marks = {name: mark for name, mark in self._marks.items() if mark.item is not oldest}
+            for name in [name for name, mark in self._marks.items() if mark.item is oldest]:
+                del self._marks[name]
             self._heard.append(oldest)
         downsampler = resample.downsampler(self._resampler) if self._audio_path == "pcm24k" else None
         item = PlayingItem(item_id, response_id, downsampler)

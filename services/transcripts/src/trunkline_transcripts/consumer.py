@@ -24,7 +24,7 @@ from trunkline_common.service import Life
 from trunkline_transcripts import metrics
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.entry import Entry, read
-from trunkline_transcripts.projection import EventRow, project
+from trunkline_transcripts.projection import project
 from trunkline_transcripts.store import Store, StoreError, Written
 
 BATCH_EVENTS_MAX: Final = 500
@@ -51,6 +51,9 @@ DEAD_LETTER_MAX_AGE_S: Final = 90 * 24 * 3600
 DEAD_LETTER_TIMEOUT_S: Final = 5
 DEAD_LETTER_RETRY_S: Final = 5
 WHY_CHARACTERS_MAX: Final = 200
+
+BUS_ERRORS: Final = (nats.errors.Error, OSError, RuntimeError)
+"""What nats-py raises while the link is down; uvloop calls a socket that is gone a RuntimeError."""
 
 _log = log.get(__name__)
 
@@ -89,7 +92,7 @@ class Consumer:
                     config=_consumer_config(),
                 )
                 await self._observe()
-            except (nats.errors.Error, TimeoutError) as error:
+            except BUS_ERRORS as error:
                 why = (
                     f"JetStream does not serve {subjects.EVENT_STREAM}: {str(error) or type(error).__name__}"
                 )
@@ -123,7 +126,7 @@ class Consumer:
                 return await self._subscription.fetch(BATCH_EVENTS_MAX, timeout=BATCH_WAIT_S)
             except TimeoutError:
                 return []
-            except nats.errors.Error as error:
+            except BUS_ERRORS as error:
                 _log.warning("store-fetch-failed", why=str(error) or type(error).__name__)
         await self._stop_or(BATCH_WAIT_S)
         return []
@@ -158,7 +161,7 @@ class Consumer:
             return
         _count(written, len(batch))
         # An acknowledgement that gets lost only means that the event comes again.
-        with contextlib.suppress(nats.errors.Error):
+        with contextlib.suppress(*BUS_ERRORS):
             for delivery in batch:
                 await delivery.message.ack()
 
@@ -212,9 +215,9 @@ class Consumer:
                 subjects.DEAD_LETTERS, message.data, DEAD_LETTER_TIMEOUT_S, headers=headers
             )
             await message.term()
-        except (nats.errors.Error, TimeoutError) as error:
+        except BUS_ERRORS as error:
             _log.warning("dead-letter-failed", stream_sequence=sequence, error=type(error).__name__)
-            with contextlib.suppress(nats.errors.Error):
+            with contextlib.suppress(*BUS_ERRORS):
                 await message.nak(delay=DEAD_LETTER_RETRY_S)
             return
         metrics.DEAD_LETTERS.labels(reason).inc()
@@ -225,14 +228,14 @@ class Consumer:
         """Tell JetStream that the events in hand are being worked on, as long as they are."""
         while True:
             await asyncio.sleep(self._ack_wait_s / 3)
-            with contextlib.suppress(nats.errors.Error):
+            with contextlib.suppress(*BUS_ERRORS):
                 for message in self._in_hand:
                     if not message.is_acked:
                         await message.in_progress()
 
     async def _hand_back(self) -> None:
         """Let another process have the events at once."""
-        with contextlib.suppress(nats.errors.Error):
+        with contextlib.suppress(*BUS_ERRORS):
             for message in self._in_hand:
                 if not message.is_acked:
                     await message.nak()
@@ -246,7 +249,7 @@ class Consumer:
             except NotFoundError:
                 _log.warning("store-consumer-missing", consumer=subjects.STORE_CONSUMER)
                 await self.subscribe()
-            except (nats.errors.Error, TimeoutError):
+            except BUS_ERRORS:
                 # The link is down, and the bus has said so.
                 continue
 
@@ -282,12 +285,11 @@ def _batches(messages: Sequence[Msg]) -> Iterator[Sequence[Msg]]:
 
 
 def _count(written: Written, batch_events: int) -> None:
-    stored = written[EventRow]
-    metrics.EVENTS_STORED.inc(stored)
-    metrics.EVENTS_DUPLICATE.inc(batch_events - stored)
+    metrics.EVENTS_STORED.inc(written.events)
+    metrics.EVENTS_DUPLICATE.inc(batch_events - written.events)
+    metrics.CALLS_WRITTEN.inc(written.calls)
+    metrics.TURNS_WRITTEN.inc(written.turns)
     metrics.BATCH_EVENTS.observe(batch_events)
-    for kind, count in written.items():
-        metrics.ROWS_WRITTEN.labels(kind.table).inc(count)
 
 
 def _consumer_config() -> ConsumerConfig:

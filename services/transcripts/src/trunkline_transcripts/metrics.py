@@ -26,10 +26,11 @@ DEAD_LETTERS: Final = Counter(
     "Events copied to the dead letters because they cannot be stored: `unreadable` or `refused` by Postgres.",
     ["reason"],
 )
-ROWS_WRITTEN: Final = Counter(
-    "trunkline_transcripts_rows_written",
-    "Rows inserted or changed. A call's row is written once for each kind of event that tells of it.",
-    ["table"],
+CALLS_WRITTEN: Final = Counter(
+    "trunkline_transcripts_calls_written", "Rows of `calls` inserted or completed, once per call and batch."
+)
+TURNS_WRITTEN: Final = Counter(
+    "trunkline_transcripts_turns_written", "Rows of `turns` inserted or completed, once per turn and batch."
 )
 BATCH_EVENTS: Final = Histogram(
     "trunkline_transcripts_batch_events",

@@ -1,14 +1,14 @@
 """A batch of events as rows: all of them for `events`, the known kinds for `calls` and `turns` as well. Pure.
 
 Events arrive in any order, more than once, and split over batches in any way; the rows must come out the same.
-So each kind of event has columns of its own that no other kind writes, and a number that says which of two
-events about the same columns wins. `store` applies that rule between a batch and the table; here it is applied
-within the batch, because one statement may not write a row twice.
+So the columns of `calls` and `turns` are in groups. One event tells a whole group, together with its version, and
+of two that tell the same group the higher version is kept. `store` applies that rule between a batch and the
+table; here it is applied within the batch, because one statement may not write a row twice.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final, Self, assert_never
+from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar, assert_never
 
 import msgspec
 from trunkline_common.call_events import (
@@ -32,37 +32,22 @@ EventNumber = tuple[int, int, int]
 AGENT_TURN_REVISION: Final = 1
 """An agent's turn is told once, when it is over."""
 LATENCY_REVISION: Final = 0
-"""A latency that arrives before its turn: any turn is newer."""
+"""A latency tells who speaks and where; any turn is newer."""
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A row as one kind of event tells it; the fields are named like the columns that it writes."""
+class Group(NamedTuple):
+    """Columns that one event tells together."""
 
-    table: ClassVar[str] = "calls"
+    version: str
+    """The column by which the highest is found; None is below all."""
+    columns: tuple[str, ...]
+
+
+class EventRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `events`; the fields are the columns."""
 
     call_started_at: datetime
     call_id: str
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """The table's primary key, as values that can be compared."""
-        return (self.call_started_at, self.call_id)
-
-    @property
-    def version(self) -> Any:
-        """Of two rows with the same key the one with the higher version stays."""
-        raise NotImplementedError
-
-    def absorb(self, other: Self) -> Self:
-        """Return the one row that is left of two with the same key."""
-        return max(self, other, key=lambda row: row.version)
-
-
-class EventRow(Row, frozen=True, kw_only=True):
-    """A row of `events`."""
-
-    table: ClassVar[str] = "events"
-
     attach: int
     assign: int
     n: int
@@ -72,166 +57,182 @@ class EventRow(Row, frozen=True, kw_only=True):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """The event's number within its call."""
+        """The primary key."""
         return (self.call_started_at, self.call_id, self.attach, self.assign, self.n)
 
-    @property
-    def version(self) -> int:
-        """An event never changes: all of its copies are the same."""
-        return 0
+    def absorb(self, _copy: Self) -> Self:
+        """An event never changes."""
+        return self
 
 
-class StartedRow(Row, frozen=True, kw_only=True):
-    """What `call_started` tells of a call."""
-
-    caller: str
-    called: str
-    agent: str
-    worker: str
-    started_from: EventNumber
-
-    @property
-    def version(self) -> EventNumber:
-        """The newest worker counts."""
-        return self.started_from
-
-
-class AttachedRow(Row, frozen=True, kw_only=True):
-    """What `call_attached` tells of a call."""
-
-    gateway: str
-    stream_sid: str
-    answered_at: datetime
-    attached_from: EventNumber
-
-    @property
-    def version(self) -> EventNumber:
-        """The newest stream counts."""
-        return self.attached_from
+class _GroupedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    groups: ClassVar[tuple[Group, ...]]
 
     def absorb(self, other: Self) -> Self:
-        """Return the newer stream; the caller was answered when the first one came."""
-        answered_at = min(self.answered_at, other.answered_at)
-        return msgspec.structs.replace(super().absorb(other), answered_at=answered_at)
+        """Return the one row that is left of two with the same key."""
+        told_by_other: dict[str, Any] = {}
+        for version, columns in self.groups:
+            ours, theirs = getattr(self, version), getattr(other, version)
+            if theirs is not None and (ours is None or theirs > ours):
+                told_by_other |= {column: getattr(other, column) for column in (version, *columns)}
+        return msgspec.structs.replace(self, **told_by_other)
 
 
-class ModelRow(Row, frozen=True, kw_only=True):
-    """What `model_connected` tells of a call."""
+class CallRow(_GroupedRow, frozen=True, kw_only=True, omit_defaults=True):
+    """A row of `calls` as far as a batch tells it; the fields are the columns."""
 
-    model: str
-    model_session_id: str
-    model_connect_ms: float
-    model_from: EventNumber
+    groups: ClassVar = (
+        Group("started_from", ("caller", "called", "agent", "worker")),
+        Group("attached_from", ("gateway", "stream_sid")),
+        Group("model_from", ("model", "model_session_id", "model_connect_ms")),
+        Group(
+            "ended_from",
+            ("ended_at", "duration_ms", "outcome", "reason", "interruptions", "events_expected"),
+        ),
+    )
+
+    call_started_at: datetime
+    call_id: str
+    caller: str | None = None
+    called: str | None = None
+    agent: str | None = None
+    worker: str | None = None
+    started_from: EventNumber | None = None
+    gateway: str | None = None
+    stream_sid: str | None = None
+    answered_at: datetime | None = None
+    """Stands outside the groups: the first stream counts, not the last."""
+    attached_from: EventNumber | None = None
+    model: str | None = None
+    model_session_id: str | None = None
+    model_connect_ms: float | None = None
+    model_from: EventNumber | None = None
+    ended_at: datetime | None = None
+    duration_ms: int | None = None
+    outcome: str | None = None
+    reason: str | None = None
+    interruptions: int | None = None
+    events_expected: int | None = None
+    ended_from: EventNumber | None = None
 
     @property
-    def version(self) -> EventNumber:
-        """The newest session counts."""
-        return self.model_from
+    def key(self) -> tuple[Any, ...]:
+        """The primary key."""
+        return (self.call_started_at, self.call_id)
+
+    def absorb(self, other: Self) -> Self:
+        """Return the one row that is left of two of the same call."""
+        moments = [moment for moment in (self.answered_at, other.answered_at) if moment]
+        return msgspec.structs.replace(super().absorb(other), answered_at=min(moments, default=None))
 
 
-class EndedRow(Row, frozen=True, kw_only=True):
-    """What `call_ended` tells of a call."""
+class TurnRow(_GroupedRow, frozen=True, kw_only=True, omit_defaults=True):
+    """A row of `turns` as far as a batch tells it; the fields are the columns."""
 
-    ended_at: datetime
-    duration_ms: int
-    outcome: str
-    reason: str
-    interruptions: int
-    events_expected: int
-    ended_from: EventNumber
+    groups: ClassVar = (
+        Group(
+            "revision",
+            (
+                "speaker", "position", "start_ms", "end_ms", "text",
+                "heard_text", "generated_ms", "heard_ms", "interrupted", "transcription",
+            ),
+        ),
+        # Told once; all of its copies are the same.
+        Group(
+            "response_ms",
+            (
+                "twilio_to_gateway_ms", "gateway_to_worker_ms", "worker_to_model_ms", "model_ms",
+                "model_to_worker_ms", "worker_to_gateway_ms", "gateway_to_twilio_ms", "worker_ms",
+            ),
+        ),
+    )  # fmt: skip
 
-    @property
-    def version(self) -> EventNumber:
-        """An owner that was replaced does not know how the call went on."""
-        return self.ended_from
-
-
-class _PieceRow(Row, frozen=True, kw_only=True):
-    """Common to the two that tell of a turn."""
-
-    table: ClassVar[str] = "turns"
-
+    call_started_at: datetime
+    call_id: str
     attach: int
     assign: int
     item_id: str
     speaker: str
     position: int
-    revision: int
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """One piece of the conversation under one owner."""
-        return (self.call_started_at, self.call_id, self.attach, self.assign, self.item_id)
-
-    @property
-    def version(self) -> int:
-        """A transcript that came late is a higher revision."""
-        return self.revision
-
-
-class TurnRow(_PieceRow, frozen=True, kw_only=True):
-    """What `turn_caller` and `turn_agent` tell of a turn."""
-
-    start_ms: int
-    end_ms: int
-    text: str | None
+    start_ms: int | None = None
+    end_ms: int | None = None
+    text: str | None = None
     heard_text: str | None = None
     generated_ms: int | None = None
     heard_ms: int | None = None
     interrupted: bool | None = None
     transcription: str | None = None
+    revision: int
+    response_ms: float | None = None
+    twilio_to_gateway_ms: float | None = None
+    gateway_to_worker_ms: float | None = None
+    worker_to_model_ms: float | None = None
+    model_ms: float | None = None
+    model_to_worker_ms: float | None = None
+    worker_to_gateway_ms: float | None = None
+    gateway_to_twilio_ms: float | None = None
+    worker_ms: float | None = None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """The primary key."""
+        return (self.call_started_at, self.call_id, self.attach, self.assign, self.item_id)
 
 
-class LatencyRow(_PieceRow, frozen=True, kw_only=True):
-    """What `turn_latency` tells of a turn."""
+class Rows(NamedTuple):
+    """What a batch writes: sorted by key, and no key twice in a table."""
 
-    response_ms: float
-    twilio_to_gateway_ms: float | None
-    gateway_to_worker_ms: float | None
-    worker_to_model_ms: float | None
-    model_ms: float
-    model_to_worker_ms: float | None
-    worker_to_gateway_ms: float | None
-    gateway_to_twilio_ms: float | None
-    worker_ms: float
+    events: Sequence[EventRow]
+    calls: Sequence[CallRow]
+    turns: Sequence[TurnRow]
 
 
-Rows = Mapping[type[Row], Sequence[Row]]
-"""What a batch writes, by kind of row; each sequence in the order of its keys, and no key twice."""
+Row = TypeVar("Row", EventRow, CallRow, TurnRow)
 
 
 def project(entries: Iterable[Entry]) -> Rows:
     """Return the rows that the events make.
 
-    They are sorted so that two processes that write the same rows lock them in the same order.
+    They are sorted so that processes that write the same rows lock them in the same order.
     """
-    found: dict[type[Row], dict[tuple[Any, ...], Row]] = {}
+    events: dict[tuple[Any, ...], EventRow] = {}
+    calls: dict[tuple[Any, ...], CallRow] = {}
+    turns: dict[tuple[Any, ...], TurnRow] = {}
     for entry in entries:
-        for row in _rows(entry):
-            same_kind = found.setdefault(type(row), {})
-            earlier = same_kind.get(row.key)
-            same_kind[row.key] = earlier.absorb(row) if earlier else row
-    return {kind: [rows[key] for key in sorted(rows)] for kind, rows in found.items()}
+        _add(_event_row(entry), events)
+        match _told_by(entry):
+            case CallRow() as row:
+                _add(row, calls)
+            case TurnRow() as row:
+                _add(row, turns)
+    return Rows(_sorted(events), _sorted(calls), _sorted(turns))
 
 
-def _rows(entry: Entry) -> list[Row]:
+def _add(row: Row, rows: dict[tuple[Any, ...], Row]) -> None:
+    key = row.key
+    earlier = rows.get(key)
+    rows[key] = row if earlier is None else earlier.absorb(row)
+
+
+def _sorted(rows: dict[tuple[Any, ...], Row]) -> list[Row]:
+    return [rows[key] for key in sorted(rows)]
+
+
+def _event_row(entry: Entry) -> EventRow:
     envelope = entry.envelope
-    attach, assign = envelope.fence
-    event_row = EventRow(
+    return EventRow(
         call_started_at=entry.call_started_at,
         call_id=envelope.call_id,
-        attach=attach,
-        assign=assign,
+        attach=envelope.fence.attach,
+        assign=envelope.fence.assign,
         n=envelope.n,
         at=entry.at,
         kind=envelope.kind,
         data=envelope.data,
     )
-    told = _told_by(entry)
-    return [event_row] if told is None else [event_row, told]
 
 
-def _told_by(entry: Entry) -> Row | None:
+def _told_by(entry: Entry) -> CallRow | TurnRow | None:
     """Return what the event tells of a call or a turn, if anything."""
     match entry.event:
         case CallStarted() | CallAttached() | ModelConnected() | CallEnded() as event:
@@ -244,14 +245,13 @@ def _told_by(entry: Entry) -> Row | None:
             assert_never(unhandled)
 
 
-def _call_row(entry: Entry, event: CallStarted | CallAttached | ModelConnected | CallEnded) -> Row:
-    call_started_at, call_id = entry.call_started_at, entry.envelope.call_id
+def _call_row(entry: Entry, event: CallStarted | CallAttached | ModelConnected | CallEnded) -> CallRow:
+    call: dict[str, Any] = {"call_started_at": entry.call_started_at, "call_id": entry.envelope.call_id}
     number = (*entry.envelope.fence, entry.envelope.n)
     match event:
         case CallStarted():
-            return StartedRow(
-                call_started_at=call_started_at,
-                call_id=call_id,
+            return CallRow(
+                **call,
                 caller=event.caller,
                 called=event.called,
                 agent=event.agent,
@@ -259,27 +259,24 @@ def _call_row(entry: Entry, event: CallStarted | CallAttached | ModelConnected |
                 started_from=number,
             )
         case CallAttached():
-            return AttachedRow(
-                call_started_at=call_started_at,
-                call_id=call_id,
+            return CallRow(
+                **call,
                 gateway=event.gateway,
                 stream_sid=event.stream_sid,
                 answered_at=entry.at,
                 attached_from=number,
             )
         case ModelConnected():
-            return ModelRow(
-                call_started_at=call_started_at,
-                call_id=call_id,
+            return CallRow(
+                **call,
                 model=event.model,
                 model_session_id=event.session_id,
                 model_connect_ms=event.connect_ms,
                 model_from=number,
             )
         case CallEnded():
-            return EndedRow(
-                call_started_at=call_started_at,
-                call_id=call_id,
+            return CallRow(
+                **call,
                 ended_at=entry.at,
                 duration_ms=event.duration_ms,
                 outcome=event.outcome,
@@ -290,32 +287,30 @@ def _call_row(entry: Entry, event: CallStarted | CallAttached | ModelConnected |
             )
 
 
-def _turn_row(entry: Entry, event: CallerTurn | AgentTurn | TurnLatency) -> Row:
-    attach, assign = entry.envelope.fence
-    piece: dict[str, Any] = {
+def _turn_row(entry: Entry, event: CallerTurn | AgentTurn | TurnLatency) -> TurnRow:
+    turn: dict[str, Any] = {
         "call_started_at": entry.call_started_at,
         "call_id": entry.envelope.call_id,
-        "attach": attach,
-        "assign": assign,
+        "attach": entry.envelope.fence.attach,
+        "assign": entry.envelope.fence.assign,
         "item_id": event.item_id,
         "position": event.position,
     }
     match event:
         case CallerTurn():
             return TurnRow(
-                **piece,
+                **turn,
                 speaker="caller",
-                revision=event.revision,
                 start_ms=event.start_ms,
                 end_ms=event.end_ms,
                 text=event.text,
                 transcription=event.transcription,
+                revision=event.revision,
             )
         case AgentTurn():
             return TurnRow(
-                **piece,
+                **turn,
                 speaker="agent",
-                revision=AGENT_TURN_REVISION,
                 start_ms=event.start_ms,
                 end_ms=event.end_ms,
                 text=event.generated_text,
@@ -323,11 +318,20 @@ def _turn_row(entry: Entry, event: CallerTurn | AgentTurn | TurnLatency) -> Row:
                 generated_ms=event.generated_ms,
                 heard_ms=event.heard_ms,
                 interrupted=event.interrupted,
+                revision=AGENT_TURN_REVISION,
             )
         case TurnLatency():
-            return LatencyRow(**piece, speaker="agent", revision=LATENCY_REVISION, **_latency_parts(event))
-
-
-def _latency_parts(event: TurnLatency) -> dict[str, Any]:
-    """Return the parts, which are named alike in the event and in the table."""
-    return {name: value for name, value in msgspec.structs.asdict(event).items() if name.endswith("_ms")}
+            return TurnRow(
+                **turn,
+                speaker="agent",
+                revision=LATENCY_REVISION,
+                response_ms=event.response_ms,
+                twilio_to_gateway_ms=event.twilio_to_gateway_ms,
+                gateway_to_worker_ms=event.gateway_to_worker_ms,
+                worker_to_model_ms=event.worker_to_model_ms,
+                model_ms=event.model_ms,
+                model_to_worker_ms=event.model_to_worker_ms,
+                worker_to_gateway_ms=event.worker_to_gateway_ms,
+                gateway_to_twilio_ms=event.gateway_to_twilio_ms,
+                worker_ms=event.worker_ms,
+            )

@@ -1,31 +1,22 @@
 """The statements that write a batch: one transaction, the same rows however often and in whatever order.
 
 A statement takes all of its rows as one JSON array and lets Postgres match fields to columns by name. That is as
-fast as `unnest` of one array per column (33,000 rows/s either way in batches of 500, three times the speed of
-single inserts), and there are no twenty parallel arrays to keep in step.
+fast as `unnest` of one array per column (33,000 rows/s either way in batches of 500), and there are no twenty
+parallel arrays to keep in step. Where a row is there already, each group of its columns is kept as the highest
+version tells it, see `projection`.
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 from sqlalchemy import CursorResult, TextClause, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from trunkline_transcripts import database
 from trunkline_transcripts.database import Trouble
-from trunkline_transcripts.projection import (
-    AttachedRow,
-    EndedRow,
-    EventRow,
-    LatencyRow,
-    ModelRow,
-    Row,
-    Rows,
-    StartedRow,
-    TurnRow,
-)
+from trunkline_transcripts.projection import Rows
 
 TRANSACTION_TIMEOUT_S: Final = 15
 """A full batch takes 20 ms; beyond this the server hangs or the link is dead."""
@@ -37,137 +28,103 @@ EVENTS: Final = text("""
     on conflict do nothing
 """)
 
-STARTED: Final = text("""
-    insert into calls (call_started_at, call_id, caller, called, agent, worker, started_from)
-    select call_started_at, call_id, caller, called, agent, worker, started_from
-    from json_populate_recordset(null::calls, cast(:rows as json))
-    on conflict (call_started_at, call_id) do update set
-        caller = excluded.caller,
-        called = excluded.called,
-        agent = excluded.agent,
-        worker = excluded.worker,
-        started_from = excluded.started_from
-    where coalesce(calls.started_from, '{}') < excluded.started_from
-""")
-
-# The one statement whose columns follow two rules: the newest stream, and the first answer.
-ATTACHED: Final = text("""
-    insert into calls (call_started_at, call_id, gateway, stream_sid, answered_at, attached_from)
-    select call_started_at, call_id, gateway, stream_sid, answered_at, attached_from
-    from json_populate_recordset(null::calls, cast(:rows as json))
-    on conflict (call_started_at, call_id) do update set
-        (gateway, stream_sid, attached_from) = (
-            select newest.gateway, newest.stream_sid, newest.attached_from
-            from (values
-                (calls.gateway, calls.stream_sid, calls.attached_from),
-                (excluded.gateway, excluded.stream_sid, excluded.attached_from)
-            ) as newest (gateway, stream_sid, attached_from)
-            order by newest.attached_from desc nulls last
-            limit 1
-        ),
-        answered_at = least(calls.answered_at, excluded.answered_at)
-    where coalesce(calls.attached_from, '{}') < excluded.attached_from
-       or excluded.answered_at < calls.answered_at
-""")
-
-MODEL: Final = text("""
-    insert into calls (call_started_at, call_id, model, model_session_id, model_connect_ms, model_from)
-    select call_started_at, call_id, model, model_session_id, model_connect_ms, model_from
-    from json_populate_recordset(null::calls, cast(:rows as json))
-    on conflict (call_started_at, call_id) do update set
-        model = excluded.model,
-        model_session_id = excluded.model_session_id,
-        model_connect_ms = excluded.model_connect_ms,
-        model_from = excluded.model_from
-    where coalesce(calls.model_from, '{}') < excluded.model_from
-""")
-
-ENDED: Final = text("""
-    insert into calls (
+CALLS: Final = text("""
+    insert into calls as stored (
         call_started_at, call_id,
+        caller, called, agent, worker, started_from,
+        gateway, stream_sid, answered_at, attached_from,
+        model, model_session_id, model_connect_ms, model_from,
         ended_at, duration_ms, outcome, reason, interruptions, events_expected, ended_from
     )
     select
         call_started_at, call_id,
+        caller, called, agent, worker, started_from,
+        gateway, stream_sid, answered_at, attached_from,
+        model, model_session_id, model_connect_ms, model_from,
         ended_at, duration_ms, outcome, reason, interruptions, events_expected, ended_from
     from json_populate_recordset(null::calls, cast(:rows as json))
     on conflict (call_started_at, call_id) do update set
-        ended_at = excluded.ended_at,
-        duration_ms = excluded.duration_ms,
-        outcome = excluded.outcome,
-        reason = excluded.reason,
-        interruptions = excluded.interruptions,
-        events_expected = excluded.events_expected,
-        ended_from = excluded.ended_from
-    where coalesce(calls.ended_from, '{}') < excluded.ended_from
+        (caller, called, agent, worker, started_from) = (
+            select caller, called, agent, worker, started_from
+            from (select stored.* union all select excluded.*) as told
+            order by started_from desc nulls last
+            limit 1
+        ),
+        (gateway, stream_sid, attached_from) = (
+            select gateway, stream_sid, attached_from
+            from (select stored.* union all select excluded.*) as told
+            order by attached_from desc nulls last
+            limit 1
+        ),
+        answered_at = least(stored.answered_at, excluded.answered_at),
+        (model, model_session_id, model_connect_ms, model_from) = (
+            select model, model_session_id, model_connect_ms, model_from
+            from (select stored.* union all select excluded.*) as told
+            order by model_from desc nulls last
+            limit 1
+        ),
+        (ended_at, duration_ms, outcome, reason, interruptions, events_expected, ended_from) = (
+            select ended_at, duration_ms, outcome, reason, interruptions, events_expected, ended_from
+            from (select stored.* union all select excluded.*) as told
+            order by ended_from desc nulls last
+            limit 1
+        )
+    where excluded.started_from > coalesce(stored.started_from, '{}')
+       or excluded.attached_from > coalesce(stored.attached_from, '{}')
+       or excluded.answered_at < stored.answered_at
+       or excluded.model_from > coalesce(stored.model_from, '{}')
+       or excluded.ended_from > coalesce(stored.ended_from, '{}')
 """)
 
 TURNS: Final = text("""
-    insert into turns (
+    insert into turns as stored (
         call_started_at, call_id, attach, assign, item_id,
-        speaker, position, revision, start_ms, end_ms, text,
-        heard_text, generated_ms, heard_ms, interrupted, transcription
-    )
-    select
-        call_started_at, call_id, attach, assign, item_id,
-        speaker, position, revision, start_ms, end_ms, text,
-        heard_text, generated_ms, heard_ms, interrupted, transcription
-    from json_populate_recordset(null::turns, cast(:rows as json))
-    on conflict (call_started_at, call_id, attach, assign, item_id) do update set
-        speaker = excluded.speaker,
-        position = excluded.position,
-        revision = excluded.revision,
-        start_ms = excluded.start_ms,
-        end_ms = excluded.end_ms,
-        text = excluded.text,
-        heard_text = excluded.heard_text,
-        generated_ms = excluded.generated_ms,
-        heard_ms = excluded.heard_ms,
-        interrupted = excluded.interrupted,
-        transcription = excluded.transcription
-    where turns.revision < excluded.revision
-""")
-
-# A latency that is there already came from a copy of the same event.
-LATENCIES: Final = text("""
-    insert into turns (
-        call_started_at, call_id, attach, assign, item_id,
-        speaker, position, revision,
+        speaker, position, start_ms, end_ms, text,
+        heard_text, generated_ms, heard_ms, interrupted, transcription, revision,
         response_ms, twilio_to_gateway_ms, gateway_to_worker_ms, worker_to_model_ms, model_ms,
         model_to_worker_ms, worker_to_gateway_ms, gateway_to_twilio_ms, worker_ms
     )
     select
         call_started_at, call_id, attach, assign, item_id,
-        speaker, position, revision,
+        speaker, position, start_ms, end_ms, text,
+        heard_text, generated_ms, heard_ms, interrupted, transcription, revision,
         response_ms, twilio_to_gateway_ms, gateway_to_worker_ms, worker_to_model_ms, model_ms,
         model_to_worker_ms, worker_to_gateway_ms, gateway_to_twilio_ms, worker_ms
     from json_populate_recordset(null::turns, cast(:rows as json))
     on conflict (call_started_at, call_id, attach, assign, item_id) do update set
-        response_ms = excluded.response_ms,
-        twilio_to_gateway_ms = excluded.twilio_to_gateway_ms,
-        gateway_to_worker_ms = excluded.gateway_to_worker_ms,
-        worker_to_model_ms = excluded.worker_to_model_ms,
-        model_ms = excluded.model_ms,
-        model_to_worker_ms = excluded.model_to_worker_ms,
-        worker_to_gateway_ms = excluded.worker_to_gateway_ms,
-        gateway_to_twilio_ms = excluded.gateway_to_twilio_ms,
-        worker_ms = excluded.worker_ms
-    where turns.response_ms is null
+        (
+            speaker, position, start_ms, end_ms, text,
+            heard_text, generated_ms, heard_ms, interrupted, transcription, revision
+        ) = (
+            select
+                speaker, position, start_ms, end_ms, text,
+                heard_text, generated_ms, heard_ms, interrupted, transcription, revision
+            from (select stored.* union all select excluded.*) as told
+            order by revision desc
+            limit 1
+        ),
+        (
+            response_ms, twilio_to_gateway_ms, gateway_to_worker_ms, worker_to_model_ms, model_ms,
+            model_to_worker_ms, worker_to_gateway_ms, gateway_to_twilio_ms, worker_ms
+        ) = (
+            select
+                response_ms, twilio_to_gateway_ms, gateway_to_worker_ms, worker_to_model_ms, model_ms,
+                model_to_worker_ms, worker_to_gateway_ms, gateway_to_twilio_ms, worker_ms
+            from (select stored.* union all select excluded.*) as told
+            order by response_ms desc nulls last
+            limit 1
+        )
+    where excluded.revision > stored.revision
+       or excluded.response_ms > coalesce(stored.response_ms, '-infinity')
 """)
 
-STATEMENTS: Final[Mapping[type[Row], TextClause]] = {
-    EventRow: EVENTS,
-    StartedRow: STARTED,
-    AttachedRow: ATTACHED,
-    ModelRow: MODEL,
-    EndedRow: ENDED,
-    TurnRow: TURNS,
-    LatencyRow: LATENCIES,
-}
-"""In this order, in every process: two that write the same rows wait for each other instead of deadlocking."""
 
-Written = Mapping[type[Row], int]
-"""Rows that were inserted or changed. The others were there already, or newer."""
+class Written(NamedTuple):
+    """Rows that were inserted or changed. The others were there already, or newer."""
+
+    events: int
+    calls: int
+    turns: int
 
 
 class StoreError(Exception):
@@ -197,12 +154,20 @@ class Store:
             raise StoreError(trouble, database.describe(error)) from error
 
     async def _transaction(self, rows: Rows) -> Written:
-        written: dict[type[Row], int] = {}
+        # One statement per table, and always in this order: with rows sorted by key nobody deadlocks.
         async with self._engine.begin() as connection:
-            for kind, statement in STATEMENTS.items():
-                if of_this_kind := rows.get(kind):
-                    array = msgspec.json.encode(of_this_kind).decode()
-                    result = await connection.execute(statement, {"rows": array})
-                    assert isinstance(result, CursorResult)
-                    written[kind] = result.rowcount
-        return written
+            return Written(
+                events=await _execute(connection, EVENTS, rows.events),
+                calls=await _execute(connection, CALLS, rows.calls),
+                turns=await _execute(connection, TURNS, rows.turns),
+            )
+
+
+async def _execute(connection: AsyncConnection, statement: TextClause, rows: Sequence[msgspec.Struct]) -> int:
+    """Return how many rows were inserted or changed."""
+    if not rows:
+        return 0
+    array = msgspec.json.encode(rows).decode()
+    result = await connection.execute(statement, {"rows": array})
+    assert isinstance(result, CursorResult), "only a select returns another"
+    return result.rowcount

@@ -1,0 +1,331 @@
+"""What must hold after every step of a call, whatever happened: see `Checks`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from trunkline_common.call_events import AgentTurn, CallEnded, CallerTurn, Verdict
+from trunkline_common.control import NextStep, StopReason
+from trunkline_worker import commands, events
+from trunkline_worker.call import LINGER_S
+from trunkline_worker.dialogue import TRUNCATE_MARGIN_MS
+from trunkline_worker.playback import FRAME_BYTES, MARK_EVERY_MS
+from trunkline_worker.uplink import BACKLOG_MS_MAX
+
+from call_world.line import LOUD
+from call_world.model import BLOCK_MS, PREFIX_MS
+
+if TYPE_CHECKING:
+    from call_world.world import World
+
+ROUNDING_MS = 2
+FALLBACK_VERDICTS = {Verdict.MODEL_LOST, Verdict.MODEL_REFUSED, Verdict.WORKER_STOPPED}
+CALLER_VERDICTS = {Verdict.CALLER_HUNG_UP, Verdict.CALLER_LEFT_EARLY, Verdict.BAD_STREAM}
+
+
+class Checks:
+    """Watches the events that go into one call and the commands that come out."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._cause: object = None
+        self._finish: commands.Finish | None = None
+        self._hung_up = False
+        self._ended_recorded = False
+        self._must_end_by: float | None = None
+        self._verdict: Verdict | None = None
+        """The one that a caller's hang-up demands."""
+        # The link to the model.
+        self._session = 0
+        self._closed = 0
+        self._configured = 0
+        self._backlog_is_due = False
+        self._active_response: str | None = None
+        self._asked_for_response = False
+        # The caller's audio.
+        self._stream_end_ms = -1
+        self._loud_bytes_in = 0
+        self._loud_bytes_out = 0
+        # The agent's audio.
+        self._attached = False
+        self._generation = 0
+        self._unmarked_bytes = 0
+        self._marked_ms: Counter[tuple[int, str]] = Counter()
+        self._echoed: set[str] = set()
+        self._agent_was_heard = False
+        self._received_bytes: Counter[str] = Counter()
+        self._cut_by_line: set[str] = set()
+        # Turns.
+        self._added: list[str] = []
+        self._speech_at_ms: dict[str, int] = {}
+        self._positions: dict[str, int] = {}
+        self._revisions: Counter[str] = Counter()
+        self._agent_turns: set[str] = set()
+
+    # --- Events
+
+    def before(self, event: events.Event) -> None:
+        """Note what the call is about to learn."""
+        if self._world.ended:
+            return
+        match event:
+            case events.CallerAudio(t_ms, ulaw):
+                end_ms = t_ms + len(ulaw) // 8
+                if end_ms > self._stream_end_ms and self._is_open:
+                    self._loud_bytes_in += ulaw.count(LOUD)
+                self._stream_end_ms = max(end_ms, self._stream_end_ms)
+            case events.Attached():
+                self._attached, self._stream_end_ms = True, -1
+                self._line_broke()
+            case events.StreamStopped(reason):
+                self._line_broke()
+                self._attached = False
+                self._on_stopped(reason)
+            case events.MarkPlayed(name):
+                if int(name.split(":")[0]) == self._generation and name not in self._echoed:
+                    self._echoed.add(name)
+                    self._agent_was_heard = True
+            case (
+                events.Tick() | events.KeyPressed() | events.LineMeasured() | events.WorkerStopping()
+            ):
+                pass
+            case _:
+                if event.session == self._session != self._closed:
+                    self._on_model(event)
+
+    def _on_stopped(self, reason: StopReason) -> None:
+        verdicts = {
+            StopReason.CALLER_HUNG_UP: Verdict.CALLER_HUNG_UP,
+            StopReason.BAD_STREAM: Verdict.BAD_STREAM,
+        }
+        verdict = verdicts.get(reason)
+        if verdict is None:
+            return
+        if verdict is Verdict.CALLER_HUNG_UP and not self._agent_was_heard:
+            verdict = Verdict.CALLER_LEFT_EARLY
+        self._verdict = verdict
+        self._must_end_by = self._world.now + LINGER_S + 0.1
+
+    def _line_broke(self) -> None:
+        self._cut_by_line |= set(self._received_bytes) - self._agent_turns
+        self._echoed.clear()
+
+    def _on_model(self, event: events.ModelEvent) -> None:
+        match event:
+            case events.SessionConfigured(session):
+                self._configured, self._backlog_is_due = session, True
+            case events.ItemAdded(_, item_id):
+                self._added.append(item_id)
+            case events.SpeechStarted(_, item_id, audio_start_ms):
+                self._speech_at_ms[item_id] = audio_start_ms
+            case events.AudioDelta(_, response_id, item_id, audio):
+                self._active_response, self._asked_for_response = response_id, False
+                self._received_bytes[item_id] += len(audio)
+            case events.ResponseCreated(_, response_id):
+                self._active_response, self._asked_for_response = response_id, False
+            case events.ResponseDone(_, response_id):
+                if self._active_response == response_id:
+                    self._active_response = None
+                self._asked_for_response = False
+                self._world.saw(f"response {event.status}")
+            case events.ModelError():
+                self._asked_for_response = False
+
+    @property
+    def _is_open(self) -> bool:
+        return self._configured == self._session != self._closed
+
+    # --- Commands
+
+    def start_step(self, cause: object) -> None:
+        """The commands of one event follow."""
+        self._cause = cause
+
+    def command(self, command: commands.Command) -> None:
+        """Check one command before it is performed."""
+        assert self._finish is None, "nothing may follow Finish"
+        self._world.saw(type(command).__name__)
+        match command:
+            case commands.OpenSession(session):
+                assert session == self._session + 1
+                assert self._closed == self._session, "the session before was not closed"
+                self._session = session
+            case commands.CloseSession(session):
+                assert session == self._session != self._closed
+                self._closed = session
+                self._active_response, self._asked_for_response = None, False
+            case commands.SendToModel(event):
+                self._on_client_event(event)
+            case commands.Play(generation, ulaw):
+                assert self._attached, "played to nobody"
+                assert generation == self._generation
+                assert ulaw
+                assert len(ulaw) % FRAME_BYTES == 0
+                self._unmarked_bytes += len(ulaw)
+            case commands.PutMark(generation, name):
+                self._on_mark(generation, name)
+            case commands.ClearPlayback(generation):
+                assert generation == self._generation + 1
+                self._generation = generation
+            case commands.Count(measure):
+                self._world.saw(measure)
+            case commands.Record(event):
+                self._on_record(event)
+            case commands.HangUp():
+                self._hung_up = True
+            case commands.Finish():
+                self._finish = command
+
+    def _on_client_event(self, event: commands.ClientEvent) -> None:
+        self._world.saw(type(event).__name__)
+        assert self._session != self._closed
+        if isinstance(event, commands.ConfigureSession):
+            return
+        assert self._is_open, "nothing may be sent before session.updated"
+        match event:
+            case commands.AppendAudio(audio):
+                assert audio
+                if self._backlog_is_due and isinstance(self._cause, events.SessionConfigured):
+                    assert len(audio) <= BACKLOG_MS_MAX * self._bytes_per_ms
+                self._backlog_is_due = False
+                if isinstance(self._cause, events.CallerAudio):
+                    self._loud_bytes_out += audio.count(LOUD)
+            case commands.CreateResponse():
+                assert self._active_response is None, "the model is answering already"
+                assert not self._asked_for_response, "asked twice"
+                self._asked_for_response = True
+            case commands.CancelResponse(_, response_id):
+                assert response_id == self._active_response
+            case commands.TruncateItem(_, item_id, audio_end_ms):
+                self._on_truncate(item_id, audio_end_ms)
+            case commands.DeleteItem(_, item_id):
+                self._on_delete(item_id)
+
+    def _on_truncate(self, item_id: str, audio_end_ms: int) -> None:
+        assert self._world.session is not None
+        item = self._world.session.items[item_id]
+        assert item.role == "assistant"
+        assert not item.truncated
+        received_ms = self._received_bytes[item_id] / self._bytes_per_ms
+        assert 0 < audio_end_ms <= received_ms - TRUNCATE_MARGIN_MS
+        self._check_heard(item_id, audio_end_ms)
+
+    def _on_delete(self, item_id: str) -> None:
+        world = self._world
+        assert world.session is not None
+        assert world.session.items[item_id].role == "assistant"
+        if world.line.delays_were_even:
+            # Of what is shorter than the margin, less than the margin was heard.
+            heard_ms = world.line.heard_ms(item_id)
+            assert heard_ms <= TRUNCATE_MARGIN_MS + self._jitter_ms, f"{heard_ms} ms were heard"
+
+    def _on_mark(self, generation: int, name: str) -> None:
+        assert generation == self._generation
+        of, item_id, position_ms = name.split(":")
+        assert int(of) == generation
+        self._marked_ms[generation, item_id] += self._unmarked_bytes // 8
+        assert int(position_ms) == self._marked_ms[generation, item_id]
+        assert self._unmarked_bytes
+        self._unmarked_bytes = 0
+
+    # --- Records
+
+    def _on_record(self, event: object) -> None:
+        assert not self._ended_recorded, "CallEnded is the last event"
+        match event:
+            case CallerTurn():
+                self._on_caller_turn(event)
+            case AgentTurn():
+                self._on_agent_turn(event)
+            case CallEnded():
+                self._ended_recorded = True
+
+    def _on_caller_turn(self, turn: CallerTurn) -> None:
+        self._world.saw(f"transcript {turn.transcription}")
+        self._place(turn.item_id, turn.position)
+        self._revisions[turn.item_id] += 1
+        assert turn.revision == self._revisions[turn.item_id]
+        assert turn.end_ms >= turn.start_ms >= 0
+        line = self._world.line
+        if not line.delays_were_even or line.streams_opened > 1 or not self._speech_at_ms[turn.item_id]:
+            return
+        began_ms = turn.start_ms + PREFIX_MS
+        error_ms = min(abs(began_ms - start_ms) for start_ms in line.speech_starts_ms)
+        # Silence that was filled in while a frame was on its way lies in the padding before speech.
+        allowed_ms = BLOCK_MS + self._jitter_ms + (0 if line.silence_is_sent else line.frame_ms)
+        assert error_ms <= allowed_ms, f"speech began {error_ms} ms off"
+
+    def _on_agent_turn(self, turn: AgentTurn) -> None:
+        assert turn.item_id not in self._agent_turns, "an agent's turn is written once"
+        self._agent_turns.add(turn.item_id)
+        self._place(turn.item_id, turn.position)
+        assert turn.generated_text.startswith(turn.heard_text)
+        assert 0 <= turn.heard_ms <= turn.generated_ms
+        assert turn.interrupted or turn.heard_ms == turn.generated_ms
+        self._check_heard(turn.item_id, turn.heard_ms)
+        line = self._world.line
+        if (
+            turn.interrupted
+            and line.delays_were_even
+            and line.rtt_reported
+            and turn.item_id not in self._cut_by_line
+            and self._world.call.state.value == "talking"
+        ):
+            behind_ms = min(line.heard_ms(turn.item_id), turn.generated_ms) - turn.heard_ms
+            assert behind_ms <= self._jitter_ms, f"the caller heard {behind_ms} ms more"
+
+    def _check_heard(self, item_id: str, claimed_ms: float) -> None:
+        """Nothing may be taken as heard that was not, but for what jitter leaves open.
+
+        When the line breaks, the clock runs on until the next mark, or until the worker is told.
+        """
+        line = self._world.line
+        ahead_ms = claimed_ms - line.heard_ms(item_id)
+        allowed_ms = self._jitter_ms
+        if item_id in self._cut_by_line or not line.is_up:
+            allowed_ms += MARK_EVERY_MS + 2_000 * line.one_way_s
+        assert ahead_ms <= allowed_ms, f"{ahead_ms} ms of {item_id} were not heard"
+
+    def _place(self, item_id: str, position: int) -> None:
+        assert position >= 1
+        assert self._positions.setdefault(item_id, position) == position, "a turn keeps its place"
+
+    # --- After a step, and after all
+
+    def end_step(self) -> None:
+        """Check what must hold between two events."""
+        assert not self._unmarked_bytes, "audio without a mark behind it"
+        if self._world.agent.audio_path == "pcmu" and self._is_open:
+            assert self._loud_bytes_out == self._loud_bytes_in, "the caller's words were lost"
+        if self._world.ended:
+            assert self._finish is not None
+            assert self._world.call.wake_at() is None
+        else:
+            assert self._must_end_by is None or self._world.now <= self._must_end_by
+
+    def at_the_end(self) -> None:
+        """Check what the call left behind."""
+        finish = self._finish
+        assert finish is not None, "the call never ended"
+        assert self._ended_recorded
+        assert self._closed == self._session, "a session was left open"
+        self._world.saw(finish.verdict.name)
+        assert (finish.next is NextStep.FALLBACK) == (finish.verdict in FALLBACK_VERDICTS)
+        assert self._hung_up or finish.verdict not in FALLBACK_VERDICTS
+        if self._verdict is not None:
+            assert finish.verdict is self._verdict
+        else:
+            assert finish.verdict not in CALLER_VERDICTS
+        assert set(self._speech_at_ms) <= set(self._positions), "a caller's turn was lost"
+        assert len(set(self._positions.values())) == len(self._positions)
+        in_order = [self._positions[item_id] for item_id in self._added if item_id in self._positions]
+        assert in_order == sorted(in_order), "turns are out of order"
+
+    @property
+    def _jitter_ms(self) -> float:
+        return 4_000 * self._world.line.jitter_s + ROUNDING_MS
+
+    @property
+    def _bytes_per_ms(self) -> int:
+        return 48 if self._world.agent.audio_path == "pcm24k" else 8

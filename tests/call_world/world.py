@@ -1,0 +1,123 @@
+"""Virtual time for one call: everything that happens is drawn from one seed, and every step is checked."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+
+from trunkline_worker import commands, events
+from trunkline_worker.agent import Agent
+from trunkline_worker.call import Call, State
+
+from call_world.checks import Checks
+from call_world.line import Line
+from call_world.model import ModelSession
+
+CALL_S_MAX = 200.0
+"""Every call of this world is over long before."""
+
+TICKS_MAX = 5_000
+"""A call that wants to be woken more often is busy with nothing."""
+
+STEPS_SHOWN = 60
+
+
+class World:
+    """One call with its caller, its line and its model."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.random = random.Random(seed)
+        self.now = 1_000.0
+        self.agent = Agent(audio_path="pcm24k" if self.random.random() < 0.05 else "pcmu")
+        self.call = Call(f"CA{seed:032x}", "+15550001", "+15550002", "wk-1", self.agent, "polyphase")
+        self.line = Line(self)
+        self.session: ModelSession | None = None
+        self.seen: Counter[str] = Counter()
+        """What happened, to show that the seeds reach what they should."""
+        self.steps: deque[str] = deque(maxlen=STEPS_SHOWN)
+        self._checks = Checks(self)
+        self._agenda: list[tuple[float, int, Callable[[], object]]] = []
+        self._order = itertools.count()
+
+    @property
+    def ended(self) -> bool:
+        """The call is over."""
+        return self.call.state is State.ENDED
+
+    def after(self, delay_s: float, action: Callable[[], object]) -> None:
+        """Let something happen later."""
+        heapq.heappush(self._agenda, (self.now + max(delay_s, 0), next(self._order), action))
+
+    def saw(self, what: str) -> None:
+        """Remember that this happened."""
+        self.seen[what] += 1
+
+    def run(self) -> None:
+        """Let the call happen, from the offer until nothing moves any more."""
+        self._follow("start", self.call.start(self.now))
+        self.line.begin()
+        if self.random.random() < 0.03:
+            self.after(self.random.uniform(0, 12), lambda: self.tell(events.WorkerStopping()))
+        if self.random.random() < 0.2:
+            self.after(self.random.uniform(0, 12), lambda: self.tell(events.Tick()))
+        ticks = 0
+        while True:
+            wake_at = self.call.wake_at()
+            next_at = self._agenda[0][0] if self._agenda else None
+            if wake_at is not None and (next_at is None or wake_at <= next_at):
+                ticks += 1
+                assert ticks < TICKS_MAX, "the call keeps itself busy"
+                self.now = max(self.now, wake_at + self.random.choice([0, 0, 0, 0.0004, 0.03]))
+                self.tell(events.Tick())
+                due_again = self.call.wake_at()
+                assert due_again is None or due_again > self.now, "due again at once"
+            elif next_at is not None:
+                self.now = max(self.now, next_at)
+                heapq.heappop(self._agenda)[2]()
+            else:
+                break
+            assert self.now < 1_000.0 + CALL_S_MAX, f"still {self.call.state} with the link {self.call.link}"
+        self._checks.at_the_end()
+
+    def tell(self, event: events.Event) -> None:
+        """Give the call an event, check what follows, and let it happen."""
+        self._checks.before(event)
+        self._follow(event, self.call.handle(event, self.now))
+
+    def _follow(self, cause: object, following: list[commands.Command]) -> None:
+        if not isinstance(cause, events.CallerAudio):
+            self.steps.append(f"{self.now - 1000:8.3f} {_short(cause)} -> {[_short(c) for c in following]}")
+        self._checks.start_step(cause)
+        for command in following:
+            self._checks.command(command)
+            self._perform(command)
+        self._checks.end_step()
+
+    def _perform(self, command: commands.Command) -> None:
+        match command:
+            case commands.OpenSession(number):
+                self.session = ModelSession(self, number)
+                self.session.open()
+            case commands.CloseSession(number):
+                assert self.session is not None
+                # A shell reports nothing more of a closed session; the core must not rely on that.
+                if self.random.random() < 0.5:
+                    self.session.alive = False
+            case commands.SendToModel(event):
+                assert self.session is not None
+                self.session.take(event)
+            case commands.Play():
+                self.line.play(command)
+            case commands.PutMark():
+                self.line.put_mark(command)
+            case commands.ClearPlayback():
+                self.line.clear()
+
+
+def _short(thing: object) -> str:
+    text = repr(thing)
+    return text if len(text) < 160 else f"{text[:120]}…{text[-30:]}"
