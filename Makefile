@@ -6,6 +6,8 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 PACKAGES := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
 export UV_PYTHON_DOWNLOADS := never
+# Compiled once here instead of at each first start.
+export UV_COMPILE_BYTECODE := 1
 export UV_NO_PROGRESS ?= 1
 
 .DEFAULT_GOAL := help

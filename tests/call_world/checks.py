@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from trunkline_common.call_events import AgentTurn, CallEnded, CallerTurn, Verdict
@@ -55,6 +55,7 @@ class Checks:
         self._echoed: set[str] = set()
         self._agent_was_heard = False
         self._received_bytes: Counter[str] = Counter()
+        self._response_items: defaultdict[str, set[str]] = defaultdict(set)
         self._cut_by_line: set[str] = set()
         # Turns.
         self._added: list[str] = []
@@ -115,13 +116,16 @@ class Checks:
         match event:
             case events.SessionConfigured(session):
                 self._configured, self._backlog_is_due = session, True
-            case events.ItemAdded(_, item_id):
+            case events.ItemAdded(_, item_id, role):
                 self._added.append(item_id)
+                if role == "assistant" and self._active_response is not None:
+                    self._response_items[self._active_response].add(item_id)
             case events.SpeechStarted(_, item_id, audio_start_ms):
                 self._speech_at_ms[item_id] = audio_start_ms
             case events.AudioDelta(_, response_id, item_id, audio):
                 self._active_response, self._asked_for_response = response_id, False
                 self._received_bytes[item_id] += len(audio)
+                self._response_items[response_id].add(item_id)
             case events.ResponseCreated(_, response_id):
                 self._active_response, self._asked_for_response = response_id, False
             case events.ResponseDone(_, response_id):
@@ -298,11 +302,23 @@ class Checks:
         assert not self._unmarked_bytes, "audio without a mark behind it"
         if self._world.agent.audio_path == "pcmu" and self._is_open:
             assert self._loud_bytes_out == self._loud_bytes_in, "the caller's words were lost"
+        if isinstance(self._cause, events.ResponseDone) and self._cause.status == "cancelled":
+            self._check_beliefs(self._cause.response_id)
         if self._world.ended:
             assert self._finish is not None
             assert self._world.call.wake_at() is None
         else:
             assert self._must_end_by is None or self._world.now <= self._must_end_by
+
+    def _check_beliefs(self, response_id: str) -> None:
+        """What the model believes it said in a cancelled answer must be what the caller heard."""
+        world = self._world
+        if not self._is_open or not world.line.delays_were_even or world.session is None:
+            return
+        for item_id in self._response_items[response_id] & world.session.items.keys():
+            unheard_ms = self._received_bytes[item_id] / self._bytes_per_ms - world.line.heard_ms(item_id)
+            known = world.session.items[item_id].truncated
+            assert known or unheard_ms <= TRUNCATE_MARGIN_MS + self._jitter_ms, f"{item_id} was not heard"
 
     def at_the_end(self) -> None:
         """Check what the call left behind."""

@@ -8,6 +8,7 @@ import sys
 import wave
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from trunkline_simulators.openai_faults import parse_fault
 from trunkline_simulators.openai_replies import Behaviour, sound
 from trunkline_simulators.openai_server import RealtimeServer, ServerOptions, run_server
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 MODEL = "gpt-realtime-2.1-mini"
 QUICK = Behaviour(pace=100, latency_ms=0)
@@ -67,11 +68,9 @@ async def say(client: ClientConnection, utterance_id: str) -> int:
 
 
 async def close_of(client: ClientConnection) -> tuple[int | None, str | None]:
-    """Read to the end; return code and reason."""
-    with pytest.raises(ConnectionClosed):
-        async with asyncio.timeout(5_000 * MS):
-            while True:
-                await client.recv()
+    """Wait for the end; return code and reason."""
+    async with asyncio.timeout(5_000 * MS):
+        await client.wait_closed()
     return client.close_code, client.close_reason
 
 
@@ -163,7 +162,7 @@ async def test_a_spoken_turn(tmp_path: Path) -> None:
     assert (appends[0]["from_ms"], appends[-1]["to_ms"]) == (0, size_bytes / 8)
     deltas = [line for line in trace if line["event"] == "delta-sent"]
     assert deltas[-1]["to_ms"] == len(audio) / 8
-    assert all(earlier["at_ns"] <= later["at_ns"] for earlier, later in zip(trace, trace[1:], strict=False))
+    assert all(earlier["at_ns"] <= later["at_ns"] for earlier, later in pairwise(trace))
 
 
 async def test_sessions_do_not_share_anything() -> None:

@@ -5,11 +5,11 @@ import contextlib
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 
 import asyncpg
 import event_logs
-import httpx
 import msgspec
 import nats
 import pytest
@@ -33,21 +33,26 @@ class Service:
 
     def __init__(self, process: Process, port: int) -> None:
         self.process = process
-        self._url = f"http://127.0.0.1:{port}"
+        self._port = port
 
     async def ready(self) -> None:
-        await self.process.wait_until_ready(f"{self._url}/readyz")
+        await self.process.wait_until_ready(f"http://127.0.0.1:{self._port}/readyz")
 
     async def not_ready_because(self) -> str:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            response = await client.get(f"{self._url}/readyz")
-        return "" if response.status_code == httpx.codes.OK else response.text
+        status, text = await self._get("/readyz")
+        return "" if status == HTTPStatus.OK else text
 
     async def metric(self, name: str) -> float:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            text = (await client.get(f"{self._url}/metrics")).text
+        _, text = await self._get("/metrics")
         (value,) = re.findall(rf"^trunkline_transcripts_{name} (\S+)$", text, re.MULTILINE)
         return float(value)
+
+    async def _get(self, path: str) -> tuple[int, str]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+        writer.close()
+        return int(head.split()[1]), body
 
 
 class World:
@@ -208,12 +213,13 @@ async def test_a_postgres_that_goes_away_under_load_is_waited_for(
 async def test_an_event_that_cannot_be_stored_is_put_aside_and_stops_nobody(world: World) -> None:
     await world.make_stream()
     good = event_logs.call("CA1")
+    other, too_large = log_of([started(), caller_turn(position=2**40, text="my secret words")], call_id="CA2")
     poison = [
         b"no event",
         b'{"x":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
-        _altered(good[0], v=9),
-        _altered(good[0], kind="new", data=msgspec.Raw(b"1e400000")),
-        call_events.encode(log_of([caller_turn(position=2**40, text="my secret words")])[0]),
+        _altered(other, v=9),
+        _altered(other, kind="new", data=msgspec.Raw(b"1e400000")),
+        call_events.encode(too_large),
     ]
     await world.publish(good[:7])
     for number, payload in enumerate(poison):

@@ -62,7 +62,7 @@ def test_every_caller_utterance_is_recognised_through_the_line(utterance_id: str
         pytest.param(lambda sound: with_lost_frames(sound, 0.02, padded=True), id="2 % lost, padded"),
         pytest.param(lambda sound: with_lost_frames(sound, 0.02, padded=False), id="2 % lost, closed up"),
         pytest.param(
-            lambda sound: (sound + noise(len(sound), np.std(sound) / 10)).astype(np.int16),
+            lambda sound: (sound + noise(len(sound), float(np.std(sound)) / 10)).astype(np.int16),
             id="noise, 20 dB below",
         ),
     ],

@@ -89,6 +89,12 @@ MS = click.IntRange(min=0)
 @click.option(
     "--auth-token", envvar="TWILIO_AUTH_TOKEN", default="", help="Signs requests; the first of a list."
 )
+@click.option(
+    "--auth-token-file",
+    envvar="TWILIO_AUTH_TOKEN_FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The same from a file.",
+)
 @click.option("--account-sid", envvar="TWILIO_ACCOUNT_SID", default="AC" + "0" * 32, show_default=True)
 @click.option("--from", "caller", default="+12025550123", show_default=True, help="The caller's number.")
 @click.option("--to", "called", default="+12025550147", show_default=True, help="The number that is called.")
@@ -106,7 +112,12 @@ MS = click.IntRange(min=0)
 @click.option("--every", type=click.FloatRange(min=0), metavar="SECONDS", help="Start calls by the clock.")
 @click.option("--time-limit", type=click.FloatRange(min=1), default=600, show_default=True, metavar="SECONDS")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the jitter.")
-@click.option("--after-lost-stream", type=click.Choice(["continue", "hang-up"]), default="continue")
+@click.option(
+    "--after-lost-stream",
+    type=click.Choice(["continue", "hang-up"]),
+    default="continue",
+    help="With the TwiML; Twilio documents neither.",
+)
 @click.option(
     "--jitter", type=click.FloatRange(min=0), default=0, metavar="MS", help="Fault: frames leave late."
 )
@@ -120,9 +131,17 @@ MS = click.IntRange(min=0)
 @click.option("--reset-at", type=MS, metavar="MS", help="Fault: the websocket's TCP connection is reset.")
 @click.option("--hang-up-at", type=MS, metavar="MS", help="The caller hangs up, whatever the script says.")
 @click.option(
-    "--websocket-signature", type=click.Choice(["right", "trailing-slash", "wrong"]), default="right"
+    "--websocket-signature",
+    type=click.Choice(["right", "trailing-slash", "wrong"]),
+    default="right",
+    help="Fault: another signature of the upgrade.",
 )
-@click.option("--webhook-signature", type=click.Choice(["right", "wrong"]), default="right")
+@click.option(
+    "--webhook-signature",
+    type=click.Choice(["right", "wrong"]),
+    default="right",
+    help="Fault: another signature of the forms.",
+)
 @click.option(
     "--tampered-token", is_flag=True, help="Fault: the stream's parameters are not what TwiML says."
 )
@@ -132,6 +151,7 @@ def command(
     webhook: str,
     connect_to: tuple[str, int] | None,
     auth_token: str,
+    auth_token_file: Path | None,
     conversation: twilio_conversations.Conversation,
     calls: int,
     every: float | None,
@@ -141,6 +161,8 @@ def command(
 ) -> None:
     """Place calls as Twilio: signed webhooks, TwiML, a media stream with a caller who speaks."""
     host = urlsplit(webhook).hostname or ""
+    if not auth_token and auth_token_file is not None:
+        auth_token = auth_token_file.read_text("utf-8")
     settings = CallSettings(
         webhook=webhook,
         auth_token=auth_token.partition(",")[0].strip(),
