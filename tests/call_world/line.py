@@ -99,7 +99,7 @@ class Line:
             self._later(stream, draw.uniform(0.5, 6), lambda: self._up(stream, events.KeyPressed("5")))
         if self.streams_opened < 4 and draw.random() < 0.25:
             self._later(stream, draw.uniform(0.2, 10), lambda: self._break(stream))
-        world.after(self._hangs_up_at - world.now, lambda: stream.alive and self._hang_up(stream))
+        world.after(self._hangs_up_at - world.now, lambda: self._hang_up(stream))
 
     def _report_round_trip(self) -> None:
         assert self.stream is not None
@@ -120,10 +120,10 @@ class Line:
             self._world.after(draw.choice([0.1, 0.5, 2.0, 12.0]), self._attach)
 
     def _hang_up(self, stream: Stream) -> None:
+        if not stream.alive:
+            return
         bad = self._world.random.random() < 0.03
-        self._up(
-            stream, events.StreamStopped(StopReason.BAD_STREAM if bad else StopReason.CALLER_HUNG_UP)
-        )
+        self._up(stream, events.StreamStopped(StopReason.BAD_STREAM if bad else StopReason.CALLER_HUNG_UP))
         self._end(stream, self._world.now)
 
     def _end(self, stream: Stream, at: float) -> None:

@@ -16,6 +16,7 @@ from call_world.checks import Checks
 from call_world.line import Line
 from call_world.model import ModelSession
 
+STARTS_AT = 1_000.0
 CALL_S_MAX = 200.0
 """Every call of this world is over long before."""
 
@@ -31,14 +32,14 @@ class World:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.random = random.Random(seed)
-        self.now = 1_000.0
+        self.now = STARTS_AT
         self.agent = Agent(audio_path="pcm24k" if self.random.random() < 0.05 else "pcmu")
         self.call = Call(f"CA{seed:032x}", "+15550001", "+15550002", "wk-1", self.agent, "polyphase")
         self.line = Line(self)
         self.session: ModelSession | None = None
         self.seen: Counter[str] = Counter()
         """What happened, to show that the seeds reach what they should."""
-        self.steps: deque[str] = deque(maxlen=STEPS_SHOWN)
+        self._steps: deque[tuple[float, object, list[commands.Command]]] = deque(maxlen=STEPS_SHOWN)
         self._checks = Checks(self)
         self._agenda: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
@@ -47,6 +48,13 @@ class World:
     def ended(self) -> bool:
         """The call is over."""
         return self.call.state is State.ENDED
+
+    def last_steps(self) -> str:
+        """Return what happened last, without the caller's frames, one event on a line."""
+        return "\n".join(
+            f"{at - STARTS_AT:8.3f} {_short(cause)} -> {', '.join(map(_short, following)) or '-'}"
+            for at, cause, following in self._steps
+        )
 
     def after(self, delay_s: float, action: Callable[[], object]) -> None:
         """Let something happen later."""
@@ -80,7 +88,9 @@ class World:
                 heapq.heappop(self._agenda)[2]()
             else:
                 break
-            assert self.now < 1_000.0 + CALL_S_MAX, f"still {self.call.state} with the link {self.call.link}"
+            assert self.now < STARTS_AT + CALL_S_MAX, (
+                f"still {self.call.state} with the link {self.call.link}"
+            )
         self._checks.at_the_end()
 
     def tell(self, event: events.Event) -> None:
@@ -90,7 +100,7 @@ class World:
 
     def _follow(self, cause: object, following: list[commands.Command]) -> None:
         if not isinstance(cause, events.CallerAudio):
-            self.steps.append(f"{self.now - 1000:8.3f} {_short(cause)} -> {[_short(c) for c in following]}")
+            self._steps.append((self.now, cause, following))
         self._checks.start_step(cause)
         for command in following:
             self._checks.command(command)

@@ -19,7 +19,7 @@ from trunkline_simulators import recordings
 from trunkline_simulators.recordings import Utterance
 
 RATE_HZ = 8_000  # what a telephone carries, whatever the model was sent
-HOP_MS = 10
+HOP_MS = 20
 
 # Measured on the recordings: μ-law, resampling, 5 % lost frames, noise at 20 dB or a cut beginning
 # leave 0.95 or more; every second frame lost or each frame reversed at most 0.9; the wrong
@@ -30,17 +30,21 @@ LEAD_MIN = 0.05  # over the second most alike
 
 HEARD_S_MAX = 20  # the longest recording is a quarter of this; the end of more audio is ignored
 
-_WINDOW_SAMPLES = 200  # 25 ms
+_WINDOW_SAMPLES = 256  # 32 ms
 _HOP_SAMPLES = RATE_HZ * HOP_MS // 1000
 _FFT = 256
 _BANDS = 20
 _BAND_HZ = (250.0, 3_400.0)
 _FLOOR_DB = 30.0  # what is this far below the loudest frame counts as silence
-_CUT_FRAMES = 30  # how much of a recording's beginning or end may be missing
+_CUT_FRAMES = 15  # how much of a recording's beginning or end may be missing
 _WARP_COST = 0.02  # prefers walking both sounds at the same speed
 _FAR = np.float32(1e6)
 
-Frames = NDArray[np.float32]  # one row for each 10 ms
+Frames = NDArray[np.float32]  # one row for each hop
+
+# Each recording is known twice, the second time half a hop later: sound that falls between the
+# frames of one is close to those of the other.
+_SHIFTS_SAMPLES = (0, _HOP_SAMPLES // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +63,14 @@ def listen(sound: NDArray[np.int16], rate_hz: int, *, finished: bool = True) -> 
         return Heard(None, 0.0, 0.0)
     references = _references()
     scores, ends = _align(frames, references, finished=finished)
-    order = np.argsort(scores)[::-1]
-    best = int(order[0])
-    score = float(scores[best])
-    lead = score - float(scores[order[1]])
+    best = int(np.argmax(scores))
+    utterance = references.utterances[best // len(_SHIFTS_SAMPLES)]
+    second, first = np.sort(scores.reshape(-1, len(_SHIFTS_SAMPLES)).max(axis=1))[-2:]
+    score, lead = float(first), float(first - second)
     said = float(ends[best] / references.lengths[best])
     if score < (SCORE_MIN if finished else SCORE_MIN_UNFINISHED) or lead < LEAD_MIN:
         return Heard(None, max(score, 0.0), 0.0)
-    return Heard(references.utterances[best], score, 1.0 if finished else min(said, 1.0))
+    return Heard(utterance, score, 1.0 if finished else min(said, 1.0))
 
 
 def warm_up() -> None:
@@ -77,20 +81,25 @@ def warm_up() -> None:
 @dataclass(frozen=True, slots=True)
 class _References:
     utterances: tuple[Utterance, ...]
-    frames: Frames  # utterance × frame × band, padded with zeros
+    frames: Frames  # (utterance × shift) × frame × band, padded with zeros
     lengths: NDArray[np.int64]
 
 
 @cache
 def _references() -> _References:
     spoken = recordings.utterances("caller")
-    features = [_features(recordings.samples(each.id, RATE_HZ)) for each in spoken]
-    known = [(each, frames) for each, frames in zip(spoken, features, strict=True) if frames is not None]
-    lengths = np.array([len(frames) for _, frames in known])
+    known = []
+    for each in spoken:
+        sound = recordings.samples(each.id, RATE_HZ)
+        for shift in _SHIFTS_SAMPLES:
+            frames = _features(sound[shift:])
+            assert frames is not None, f"{each.id} is silent"
+            known.append(frames)
+    lengths = np.array([len(frames) for frames in known])
     padded = np.zeros((len(known), lengths.max(), _BANDS), np.float32)
-    for row, (_, frames) in zip(padded, known, strict=True):
+    for row, frames in zip(padded, known, strict=True):
         row[: len(frames)] = frames
-    return _References(tuple(each for each, _ in known), padded, lengths)
+    return _References(spoken, padded, lengths)
 
 
 def _to_telephone(sound: NDArray[np.int16], rate_hz: int) -> NDArray[np.int16]:
@@ -123,7 +132,7 @@ def _features(sound: NDArray[np.int16]) -> Frames | None:
 def _align(frames: Frames, references: _References, *, finished: bool) -> tuple[Frames, NDArray[np.int64]]:
     """Return, for each recording, its likeness along the best alignment and the frame it reached.
 
-    Each 10 ms heard moves on by none, one or two frames of the recording, so that one row of the
+    Each frame heard moves on by none, one or two frames of the recording, so that one row of the
     table depends on the row before only, and all recordings are computed at once.
     """
     distance = 1 - references.frames @ frames.T  # recording × its frame × heard frame

@@ -38,6 +38,7 @@ class Line:
         """Do something once at a time of the call; at `None`, never."""
         if at_ms is not None:
             self._planned.append((at_ms, action))
+            self._planned.sort(key=lambda planned: planned[0])
 
     def call_ms(self) -> float:
         """Return the time since the call was answered, 0 before."""
@@ -79,10 +80,9 @@ class Line:
         self._trace.add_sound(spoken, heard)
         for event in happened:
             self._note(event)
-        while self._planned and min(self._planned, key=_time)[0] <= t_ms:
-            planned = min(self._planned, key=_time)
-            self._planned.remove(planned)
-            planned[1]()
+        while self._planned and self._planned[0][0] <= t_ms:
+            _, action = self._planned.pop(0)
+            action()
         if t_ms >= self._time_limit_ms:
             self.hang_up("time-limit")
 
@@ -117,7 +117,3 @@ class Line:
                 self.hang_up(reason)
             case _:
                 assert_never(event)
-
-
-def _time(planned: tuple[int, Callable[[], None]]) -> int:
-    return planned[0]

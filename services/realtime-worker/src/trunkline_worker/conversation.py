@@ -28,13 +28,10 @@ class _CallerTurn:
     end_ms: int = 0
     text: str | None = None
     transcription: str = "missing"
-    due_at: float | None = None
-    """When it is written without its words."""
     revision: int = 0
 
     def written(self) -> CallerTurn:
         self.revision += 1
-        self.due_at = None
         return CallerTurn(
             item_id=self.item_id,
             position=self.position,
@@ -90,11 +87,15 @@ class Conversation:
         self._next_position = 0
         self._caller: dict[str, _CallerTurn] = {}
         self._agent: dict[str, _AgentTurn] = {}
+        self._due: dict[str, float] = {}
+        """When caller's turns are written without their words; soonest first. Asked for at every frame."""
 
     def caller_started(self, item_id: str, media_ms: int) -> None:
         """The caller began to speak."""
         if item_id not in self._caller and len(self._caller) >= TURNS_KEPT_MAX:
-            del self._caller[next(iter(self._caller))]
+            oldest = next(iter(self._caller))
+            del self._caller[oldest]
+            self._due.pop(oldest, None)
         self._caller.setdefault(item_id, _CallerTurn(item_id, start_ms=media_ms))
 
     def caller_stopped(self, item_id: str, media_ms: int, now: float) -> None:
@@ -102,7 +103,7 @@ class Conversation:
         turn = self._caller.setdefault(item_id, _CallerTurn(item_id, start_ms=media_ms))
         turn.end_ms = media_ms
         if turn.revision == 0:
-            turn.due_at = now + TRANSCRIPT_WAIT_S
+            self._due.setdefault(item_id, now + TRANSCRIPT_WAIT_S)
 
     def added(self, item_id: str, role: str, response_id: str) -> None:
         """The item took its place in the model's conversation, during this response (or none, "")."""
@@ -180,15 +181,12 @@ class Conversation:
 
     def due_at(self) -> float | None:
         """Return when the next turn is written without its words."""
-        return min((turn.due_at for turn in self._caller.values() if turn.due_at is not None), default=None)
+        return next(iter(self._due.values()), None)
 
     def overdue(self, now: float) -> list[CallerTurn]:
         """Return the turns whose deadline has passed."""
-        return [
-            self._written(turn)
-            for turn in self._caller.values()
-            if turn.due_at is not None and turn.due_at <= now
-        ]
+        items = [item_id for item_id, due_at in self._due.items() if due_at <= now]
+        return [self._written(self._caller[item_id]) for item_id in items]
 
     def close(self, media_ms: int) -> list[CallerTurn | AgentTurn]:
         """The call is over: return what was not written yet, in order; who still spoke, spoke until now."""
@@ -210,6 +208,7 @@ class Conversation:
     def _written(self, turn: _CallerTurn) -> CallerTurn:
         # The model may not have taken the item in yet when the call ends: it comes after all that it has.
         self._place(turn)
+        self._due.pop(turn.item_id, None)
         return turn.written()
 
     def _agent_turn(self, item_id: str, response_id: str) -> _AgentTurn:

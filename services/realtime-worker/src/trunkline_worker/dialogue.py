@@ -89,7 +89,9 @@ class Dialogue:
         self._active_response = None
 
     def greet(self) -> list[Command]:
-        """Let the agent speak first."""
+        """Let the agent speak first, unless the caller already did and is being answered."""
+        if self._active_response is not None or self._playback.active:
+            return []
         return [SendToModel(CreateResponse(self._event_id("greet"), self._greeting()))]
 
     def mark_played(self, name: str, now: float) -> list[Command]:
