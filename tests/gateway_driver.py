@@ -1,39 +1,24 @@
-"""Plays both neighbours of a real gateway process: Twilio over HTTP and websocket, a worker over NATS."""
+"""Runs a real gateway process and plays Twilio to it, over HTTP and websocket; `played_worker` is its other side."""
 
 import asyncio
 import base64
 import contextlib
 import json
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 from xml.etree import ElementTree
 
 import httpx
-import nats
-from infra import MS
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
+from played_worker import LIMIT_S, Worker
 from prometheus_client.parser import text_string_to_metric_families
-from trunkline_common import control, frames, subjects
-from trunkline_common.control import (
-    AssignReply,
-    AssignRequest,
-    NextStep,
-    OwnerReply,
-    OwnerRequest,
-    OwnerState,
-)
-from trunkline_common.frames import Fence, Frame, FrameKind
+from trunkline_common.frames import FrameKind
 from trunkline_local.processes import Process, free_port, trunkline
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # twilio ships no types
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
-
-LIMIT_S: Final = 10_000 * MS
-"""For anything that happens within milliseconds when all is well."""
 
 ACCOUNT_SID: Final = "AC" + "0" * 32
 AUTH_TOKEN: Final = "secret-of-the-tests"
@@ -41,6 +26,9 @@ PUBLIC_URL: Final = "https://calls.example.com"
 CALLER: Final = "+12025550143"
 CALLED: Final = "+12025550199"
 ULAW: Final = bytes(range(160))
+
+_NO_CERTIFICATES: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Plain HTTP on loopback: loading certificates would keep this process, and its played worker, from answering."""
 
 SIGN: Final = "sign"
 """Stands for the right signature."""
@@ -79,7 +67,7 @@ class Gateway:
         return f"http://127.0.0.1:{self.port}"
 
     async def get(self, path: str) -> httpx.Response:
-        async with _client() as client:
+        async with http_client() as client:
             return await client.get(self.url + path)
 
     async def post(
@@ -90,7 +78,7 @@ class Gateway:
         if signature == SIGN:
             signature = sign(PUBLIC_URL + target, fields)
         headers = {"X-Twilio-Signature": signature} if signature is not None else {}
-        async with _client() as client:
+        async with http_client() as client:
             return await client.post(self.url + target, data=dict(fields), headers=headers)
 
     async def voice(self, call_id: str) -> "Twiml":
@@ -231,122 +219,6 @@ class Socket:
         return self.websocket.close_code
 
 
-class Worker:
-    """A worker as the gateway sees one: takes every call and answers pings."""
-
-    def __init__(self, client: Client) -> None:
-        self.name = f"wk-test-{secrets.token_hex(3)}"
-        self.assigned: list[AssignRequest] = []
-        self.attached: list[OwnerRequest] = []
-        self.state: OwnerState = "offered"
-        self.next = NextStep.HANG_UP
-        self.taking = True
-        self.silent = False
-        self.fences: dict[str, Fence] = {}
-        self._client = client
-        self._frames: asyncio.Queue[Frame] = asyncio.Queue()
-        self._owned: list[Subscription] = []
-        self._seq: dict[str, int] = {}
-        self._pings: Subscription | None = None
-
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def start(cls, nats_url: str) -> AsyncIterator[Self]:
-        client = await nats.connect(
-            nats_url, reconnect_time_wait=0.1, max_reconnect_attempts=-1, error_cb=_ignore
-        )  # type: ignore[arg-type]  # it is only slept
-        worker = cls(client)
-        await client.subscribe(subjects.assign("local"), queue=subjects.ASSIGN_QUEUE, cb=worker._on_assign)
-        await client.subscribe(subjects.every_worker_up(worker.name), cb=worker._on_frame)
-        worker._pings = await client.subscribe(subjects.worker_ping(worker.name), cb=worker._on_ping)
-        await client.flush()
-        try:
-            yield worker
-        finally:
-            await client.close()
-
-    async def frame(self, *kinds: FrameKind) -> Frame:
-        """Return the next frame of these kinds; without any, of every kind but line reports."""
-        async with asyncio.timeout(LIMIT_S):
-            while True:
-                frame = await self._frames.get()
-                if frame.kind in kinds or (not kinds and frame.kind != FrameKind.LINE):
-                    return frame
-
-    async def send(
-        self,
-        call_id: str,
-        kind: FrameKind,
-        payload: bytes = b"",
-        *,
-        generation: int = 0,
-        fence: Fence | None = None,
-    ) -> None:
-        """Send a frame to the gateway that holds the call's stream."""
-        seq = self._seq.get(call_id, 0)
-        self._seq[call_id] = seq + 1
-        frame = Frame(kind, fence or self.fences[call_id], seq, 0, generation, payload)
-        await self._client.publish(
-            subjects.gateway_down(self.attached[-1].gateway, call_id), frames.encode(frame)
-        )
-
-    async def reconnected(self) -> None:
-        """Wait until NATS knows this worker again after an outage."""
-        async with asyncio.timeout(LIMIT_S):
-            while not self._client.is_connected:
-                await asyncio.sleep(10 * MS)
-        await self._client.flush()
-
-    async def disappear(self) -> None:
-        """Stop listening for pings, as a process that died."""
-        assert self._pings is not None
-        await self._pings.unsubscribe()
-        await self._client.flush()
-
-    async def disown(self) -> None:
-        """Forget every call, as a worker that came back from a crash."""
-        for subscription in self._owned:
-            await subscription.unsubscribe()
-        await self._client.flush()
-
-    async def _on_assign(self, message: Msg) -> None:
-        request = control.decode(message.data, AssignRequest)
-        self.assigned.append(request)
-        if self.silent:
-            return
-        if self.taking:
-            self.fences[request.call_id] = request.fence
-            subject = subjects.owner(request.call_id)
-            self._owned.append(await self._client.subscribe(subject, cb=self._on_owner_request))
-            await self._client.flush()
-        reason = "" if self.taking else "full"
-        await message.respond(control.encode(AssignReply(ok=self.taking, worker=self.name, reason=reason)))
-
-    async def _on_owner_request(self, message: Msg) -> None:
-        request = control.decode(message.data, OwnerRequest)
-        call_id = message.subject.split(".")[2]
-        fence, ok = self.fences[call_id], True
-        if request.op == "attach":
-            ok = self.state != "ended" and all(
-                request.fence.attach > before.fence.attach for before in self.attached
-            )
-            if ok:
-                self.attached.append(request)
-                self.state = "active"
-                if request.fence.attach > fence.attach:
-                    fence = self.fences[call_id] = Fence(request.fence.attach, 1)
-                self._seq[call_id] = 0
-        reply = OwnerReply(ok=ok, worker=self.name, fence=fence, state=self.state, next=self.next)
-        await message.respond(control.encode(reply))
-
-    async def _on_frame(self, message: Msg) -> None:
-        self._frames.put_nowait(frames.decode(message.data))
-
-    async def _on_ping(self, message: Msg) -> None:
-        if not self.silent:
-            await message.respond(control.encode(control.PingReply(worker=self.name, consumed={})))
-
-
 def sign(url: str, fields: Mapping[str, str], auth_token: str = AUTH_TOKEN) -> str:
     """Return what Twilio puts into X-Twilio-Signature."""
     return str(RequestValidator(auth_token).compute_signature(url, fields))
@@ -383,9 +255,5 @@ async def call(gateway: Gateway, worker: Worker) -> AsyncIterator[tuple[str, Soc
         yield call_id, socket, twiml
 
 
-async def _ignore(_error: Exception) -> None:
-    """A link that breaks is what some tests are about."""
-
-
-def _client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(timeout=LIMIT_S, trust_env=False)
+def http_client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(timeout=LIMIT_S, trust_env=False, verify=_NO_CERTIFICATES)

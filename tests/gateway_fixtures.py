@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from gateway_driver import Gateway, Worker
+from gateway_driver import Gateway
+from played_worker import Worker
 from trunkline_local.nats_server import NatsServer
 
 

@@ -12,7 +12,7 @@ from trunkline_worker import commands, events
 from trunkline_worker.agent import Agent
 from trunkline_worker.call import Call, State
 
-from call_world.checks import Checks
+from call_world.checks import LATE_MS_MAX, Checks
 from call_world.line import Line
 from call_world.model import ModelSession
 
@@ -79,7 +79,7 @@ class World:
             if wake_at is not None and (next_at is None or wake_at <= next_at):
                 ticks += 1
                 assert ticks < TICKS_MAX, "the call keeps itself busy"
-                self.now = max(self.now, wake_at + self.random.choice([0, 0, 0, 0.0004, 0.03]))
+                self.now = max(self.now, wake_at + self.random.choice([0, 0, 0, 0.0004, LATE_MS_MAX / 1000]))
                 self.tell(events.Tick())
                 due_again = self.call.wake_at()
                 assert due_again is None or due_again > self.now, "due again at once"

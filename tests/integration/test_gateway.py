@@ -4,7 +4,8 @@ import asyncio
 import base64
 
 import pytest
-from gateway_driver import CALLED, CALLER, ULAW, Gateway, Worker, call, new_call_id
+from gateway_driver import CALLED, CALLER, ULAW, Gateway, call, new_call_id
+from played_worker import Worker
 from trunkline_common import control
 from trunkline_common.control import HangUp, LineReport, NextStep, StopReason
 from trunkline_common.frames import Fence, FrameKind
@@ -160,7 +161,7 @@ async def test_the_agent_hangs_up(
         for _ in range(20):
             await worker.send(call_id, FrameKind.AUDIO, ULAW)
         await worker.send(call_id, FrameKind.HANG_UP, control.encode(HangUp(next=next_step)))
-        worker.state, worker.next = "ended", next_step
+        worker.states[call_id], worker.next = "ended", next_step
 
         assert [(await socket.next())["event"] for _ in range(20)] == ["media"] * 20
         assert await socket.closed() == 1000

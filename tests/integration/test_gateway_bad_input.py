@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import contextlib
+import itertools
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_driver import CALLED, CALLER, ULAW, Gateway, Socket, Worker, call, new_call_id, sign
+from gateway_driver import CALLED, CALLER, ULAW, Gateway, Socket, call, new_call_id, sign
+from infra import MS
+from played_worker import Worker
 from trunkline_common.control import StopReason
 from trunkline_common.frames import FrameKind
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 pytest_plugins = ["gateway_fixtures"]
 
@@ -233,10 +237,10 @@ async def test_a_flood(gateway: Gateway, worker: Worker) -> None:
 
 
 async def flood(socket: Socket) -> None:
-    t_ms = 0
-    while True:
-        t_ms += 20
-        await socket.media(t_ms)
+    with contextlib.suppress(ConnectionClosed):
+        for number in itertools.count():
+            await socket.media(number * 20)
+            await asyncio.sleep(2 * MS)
 
 
 async def test_the_log_holds_no_numbers_and_no_secrets(gateway: Gateway, worker: Worker) -> None:

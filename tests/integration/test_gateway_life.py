@@ -8,8 +8,9 @@ import socket as sockets
 from pathlib import Path
 
 import pytest
-from gateway_driver import LIMIT_S, PUBLIC_URL, Gateway, Worker, call, call_fields, new_call_id
+from gateway_driver import PUBLIC_URL, Gateway, call, call_fields, new_call_id
 from infra import MS
+from played_worker import LIMIT_S, Worker
 from trunkline_common.control import StopReason
 from trunkline_common.frames import FrameKind
 from trunkline_local.nats_server import NatsServer
@@ -84,7 +85,7 @@ async def test_without_nats_it_says_so_answers_callers_and_becomes_ready_when_na
 
 async def test_without_nats_it_stops_when_told_to(tmp_path: Path) -> None:
     async with Gateway.start(NOWHERE, tmp_path, ready=False) as gateway:
-        await gateway.process.wait_for_line("service-listening")
+        await gateway.process.wait_for_line("bus-error")
 
         assert await gateway.process.stop() == os.EX_OK
 
@@ -134,9 +135,14 @@ async def test_at_the_limit_callers_hear_that_all_lines_are_busy(
 async def test_without_an_auth_token_it_serves_this_machine_and_warns(
     nats_server: NatsServer, tmp_path: Path
 ) -> None:
-    settings = {"TWILIO_AUTH_TOKEN": "", "TWILIO_ACCOUNT_SID": "", "PUBLIC_URL": "http://127.0.0.1:8080"}
     async with (
-        Gateway.start(nats_server.url, tmp_path, **settings) as gateway,
+        Gateway.start(
+            nats_server.url,
+            tmp_path,
+            TWILIO_AUTH_TOKEN="",
+            TWILIO_ACCOUNT_SID="",
+            PUBLIC_URL="http://127.0.0.1:8080",
+        ) as gateway,
         Worker.start(nats_server.url) as worker,
     ):
         call_id = new_call_id()

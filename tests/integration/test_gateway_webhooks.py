@@ -2,9 +2,9 @@
 
 import asyncio
 
-import httpx
 import pytest
-from gateway_driver import ACCOUNT_SID, PUBLIC_URL, Gateway, Worker, call_fields, new_call_id, sign
+from gateway_driver import ACCOUNT_SID, PUBLIC_URL, Gateway, call_fields, http_client, new_call_id, sign
+from played_worker import Worker
 from trunkline_common.control import NextStep
 from trunkline_common.frames import Fence
 
@@ -54,13 +54,13 @@ async def test_a_repeated_webhook_finds_the_worker_that_has_the_call(
 
 
 async def test_webhooks_at_the_same_moment_are_all_answered(gateway: Gateway, worker: Worker) -> None:
-    call_ids = [new_call_id() for _ in range(30)]
+    call_ids = [new_call_id() for _ in range(10)]
 
     async with asyncio.TaskGroup() as tasks:
         answers = [tasks.create_task(gateway.voice(call_id)) for call_id in call_ids]
 
     assert {tuple(answer.result().verbs) for answer in answers} == {("Connect", "Redirect")}
-    assert sorted(request.call_id for request in worker.assigned) == sorted(call_ids)
+    assert {request.call_id for request in worker.assigned} == set(call_ids)
 
 
 async def test_a_call_whose_owner_is_gone_gets_another_worker(gateway: Gateway, worker: Worker) -> None:
@@ -83,7 +83,7 @@ async def test_an_owner_that_saw_more_streams_than_twilio_tells_is_believed(
 ) -> None:
     call_id = new_call_id()
     await gateway.voice(call_id)
-    worker.fences[call_id], worker.state = Fence(3, 1), "active"
+    worker.fences[call_id], worker.states[call_id] = Fence(3, 1), "active"
 
     twiml = await gateway.reattach(call_id, reattach_url(2))
 
@@ -93,7 +93,7 @@ async def test_an_owner_that_saw_more_streams_than_twilio_tells_is_believed(
 async def test_a_call_that_is_over_is_told_so_by_its_owner(gateway: Gateway, worker: Worker) -> None:
     call_id = new_call_id()
     await gateway.voice(call_id)
-    worker.state, worker.next = "ended", NextStep.FALLBACK
+    worker.states[call_id], worker.next = "ended", NextStep.FALLBACK
 
     assert (await gateway.reattach(call_id, reattach_url(2))).verbs == ["Say", "Hangup"]
 
@@ -118,7 +118,7 @@ async def test_what_twilio_did_not_sign_is_refused(
 
 async def test_the_host_header_decides_nothing(gateway: Gateway) -> None:
     fields = call_fields(new_call_id())
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         for host in ("evil.example.com", "evil.example.com/voice/status?x="):
             forged = await client.post(
                 f"{gateway.url}/voice",
@@ -180,7 +180,7 @@ async def test_a_signed_request_that_makes_no_sense(
 async def test_bodies_that_are_no_form_of_twilios(
     gateway: Gateway, content: bytes, content_type: str
 ) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         response = await client.post(
             f"{gateway.url}/voice",
             content=content,

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import signal
+import socket
 import sys
 import wave
 from collections.abc import AsyncIterator
@@ -14,9 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from infra import MS
 from trunkline_simulators import recordings
 from trunkline_simulators.openai_audio import FORMATS
+from trunkline_simulators.openai_command import command
 from trunkline_simulators.openai_faults import parse_fault
 from trunkline_simulators.openai_replies import Behaviour, sound
 from trunkline_simulators.openai_server import RealtimeServer, ServerOptions, run_server
@@ -263,3 +266,29 @@ async def test_the_command_says_where_it_listens_and_stops_on_sigterm(tmp_path: 
     assert url.startswith("ws://127.0.0.1:")
     assert (code, status, complaints) == (1001, 0, b"")
     assert (tmp_path / f"{created['session']['id']}.jsonl").exists()
+
+
+def test_a_taken_port_is_one_line_and_exit_2() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        result = CliRunner().invoke(command, ["--port", str(port)])
+
+    assert result.exit_code == 2
+    assert result.output.startswith(f"sim-openai: cannot listen on 127.0.0.1:{port}: ")
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "complaint"),
+    [
+        ("--fault", "explode", "'explode' is no fault"),
+        ("--call", "caller-nobody=book:{}", "there is no utterance 'caller-nobody'"),
+        ("--call", "caller-book=book:{", "'{' is not JSON"),
+        ("--call", "caller-book=:{}", "names no function"),
+    ],
+)
+def test_a_wrong_option_is_explained(option: str, text: str, complaint: str) -> None:
+    result = CliRunner().invoke(command, [option, text])
+
+    assert result.exit_code == 2
+    assert complaint in result.output

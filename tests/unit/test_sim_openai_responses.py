@@ -1,5 +1,6 @@
 """Responses: one at a time, others out of band, function calls, usage, limits, the idle timeout."""
 
+import base64
 import json
 from typing import Any
 
@@ -46,6 +47,20 @@ def test_a_restored_conversation_is_answered_by_its_last_text() -> None:
     driver.wait(4)
 
     assert said(driver) == recordings.reply("caller-hours").text
+
+
+def test_an_audio_item_that_the_client_created_is_heard_but_not_transcribed() -> None:
+    driver = Driver()
+    driver.configure(audio={"input": {"transcription": {"model": "whisper-1"}}})
+    audio = base64.b64encode(driver.format.encode(recordings.samples("caller-hours", 24_000))).decode()
+    content = [{"type": "input_audio", "audio": audio}]
+    driver.send("conversation.item.create", item={"type": "message", "role": "user", "content": content})
+
+    driver.send("response.create")
+    driver.wait(4)
+
+    assert said(driver) == recordings.reply("caller-hours").text
+    assert not [kind for kind in driver.kinds() if "transcription" in kind]
 
 
 def test_a_second_response_is_refused_while_one_is_active() -> None:

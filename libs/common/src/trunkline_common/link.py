@@ -7,7 +7,7 @@ credentials at the start, and a client that nats-py closed for good, as it does 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 import nats.errors
 import nkeys  # type: ignore[import-untyped]  # ships no types
@@ -15,6 +15,7 @@ import prometheus_client
 from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
 from nats.aio.subscription import DEFAULT_SUB_PENDING_MSGS_LIMIT
+from nats.aio.subscription import Subscription as NatsSubscription
 from nats.aio.transport import TcpTransport
 
 from trunkline_common import log
@@ -112,7 +113,7 @@ class Link:
             subject, queue=queue, cb=handler, pending_msgs_limit=pending_messages_max
         )
         if not await self.confirmed(CONFIRM_TIMEOUT_S):
-            await subscription.unsubscribe()
+            await self.client.forget(subscription)
             raise NoAnswerError(f"{subject}: NATS did not confirm the subscription in {CONFIRM_TIMEOUT_S} s")
         return Subscription(self, subscription)
 
@@ -199,7 +200,7 @@ class Link:
 class Subscription:
     """A subscription that can be ended such that the server knows it on return."""
 
-    def __init__(self, link: Link, subscription: Any) -> None:
+    def __init__(self, link: Link, subscription: NatsSubscription) -> None:
         self._link = link
         self._subscription = subscription
         self._draining: asyncio.Task[None] | None = None
@@ -217,23 +218,30 @@ class Subscription:
 
     async def _drain(self) -> None:
         try:
-            await self._subscription.drain()
-        except (nats.errors.ConnectionClosedError, nats.errors.BadSubscriptionError):
-            return
+            await self._subscription.drain()  # type: ignore[no-untyped-call]  # nats-py left it unannotated
         except nats.errors.Error:
-            # The link broke before the server answered, and a reconnect subscribes again what is not removed.
-            self._subscription._closed = False
-            await self._subscription.unsubscribe()
+            # The link broke before the server answered.
+            await self._link.client.forget(self._subscription)
 
 
 class _Client(Client):
-    """nats-py's client, two faults mended where no option reaches."""
+    """nats-py's client, three faults mended where no option reaches."""
 
     def abort(self) -> None:
         """Drop the socket at once, and all that waits to be sent."""
         self._pending.clear()
         self._pending_data_size = 0
         self._abort_transport()
+
+    async def forget(self, subscription: NatsSubscription) -> None:
+        """Unsubscribe whatever state the link and the subscription are in; never raises."""
+        # `unsubscribe` sends nothing while the link is down, although the SUB may wait in the buffer: the server
+        # would then hold a subscription that nobody here knows. And a subscription whose `drain` failed counts as
+        # closed, but would be made again with the next link.
+        subscription._stop_processing()
+        self._remove_sub(subscription._id)
+        if not self.is_closed:
+            await self._send_unsubscribe(subscription._id)
 
     async def _attempt_reconnect(self) -> None:
         # It would wait until the old socket has sent its backlog. A dead one never does, and the client stayed

@@ -31,7 +31,7 @@ received ones, or @connect; once in the server's life, or with * in every sessio
 \b
 Examples:
   trunkline sim-openai --port 8081
-  trunkline sim-openai --api-key secret --record /tmp/traces
+  trunkline sim-openai --api-key secret --record traces
   trunkline sim-openai --fault close=1011@response.created:2 --fault refuse=5
   trunkline sim-openai --call 'caller-book=book_appointment:{{"time": "10:00"}}'
 """

@@ -77,7 +77,8 @@ class Session:
         self._turn_start_ms = 0.0
         self._overhear_at_ms = 0.0
         self._overhearing = False
-        self._unrecognised: dict[str, tuple[Item, float]] = {}  # item and when it was committed
+        # Each with when it was committed; what a client created as an item is not transcribed.
+        self._unrecognised: dict[str, tuple[Item, float | None]] = {}
         self._respond_after: str | None = None  # the item whose transcript must come first
         self._idle_at: float | None = None
         self._expires_at: float | None = None
@@ -108,18 +109,8 @@ class Session:
         match fact:
             case FrameReceived(frame):
                 self._on_frame(frame, now)
-            case TurnHeard(item_id, heard, finished):
-                self._overhearing = self._overhearing and finished
-                self._outbox.note("heard", item=item_id, utterance=heard.utterance and heard.utterance.id,
-                           text=heard.utterance and heard.utterance.text, score=round(heard.score, 3),
-                           finished=finished)  # fmt: skip
-                if finished:
-                    self._on_turn_heard(fact, now)
-                elif heard.utterance is not None and item_id == self._turn_id:
-                    model = self._configuration.transcription_model
-                    self._send_all(
-                        self._transcriber.overheard(item_id, heard.utterance.text, heard.said, model), now
-                    )
+            case TurnHeard():
+                self._on_heard(fact, now)
             case TimePassed():
                 self._on_time(now)
             case _:
@@ -195,7 +186,7 @@ class Session:
             case ItemCreate():
                 item, previous = self._conversation.create(event, self._configuration.input_format)
                 self._send_item(item, previous, now)
-                self._listen_to_created(item, now)
+                self._listen_to_created(item)
             case ItemRetrieve(item_id=item_id):
                 item = self._conversation.retrieve(item_id)
                 self._send({"type": "conversation.item.retrieved", "item": item.wire_with_audio()}, now)
@@ -313,25 +304,39 @@ class Session:
         self._unrecognised[item_id] = (item, now)
         self._outbox.put(Listen(item_id, sound, rate_hz, finished=True))
 
-    def _listen_to_created(self, item: Item, now: float) -> None:
+    def _listen_to_created(self, item: Item) -> None:
         if item.role == "user" and item.audio:
             details = FORMATS[item.audio_format]
-            self._unrecognised[item.id] = (item, now)
+            self._unrecognised[item.id] = (item, None)
             sound = details.decode(bytes(item.audio))
             self._outbox.put(Listen(item.id, sound, details.rate_hz, finished=True))
 
-    def _on_turn_heard(self, turn: TurnHeard, now: float) -> None:
-        item, committed_at = self._unrecognised.pop(turn.item_id)
+    def _on_heard(self, turn: TurnHeard, now: float) -> None:
         utterance = turn.heard.utterance
-        text = utterance.text if utterance is not None else ""
+        self._outbox.note(
+            "heard",
+            item_id=turn.item_id,
+            utterance=None if utterance is None else utterance.id,
+            text=None if utterance is None else utterance.text,
+            score=round(turn.heard.score, 3),
+            finished=turn.finished,
+        )
         model = self._configuration.transcription_model
-        # Later transcripts are late after the turn, however long recognising took.
-        events = self._transcriber.committed(turn.item_id, text, item.audio_ms, model, committed_at)
-        self._send_transcripts(events, now)
-        self._responder.recognised(turn.item_id, utterance, now)
-        if self._respond_after == turn.item_id:
-            self._respond_after = None
-            self._respond(turn.item_id, now)
+        text = "" if utterance is None else utterance.text
+        if turn.finished:
+            item, committed_at = self._unrecognised.pop(turn.item_id)
+            if committed_at is not None:
+                # What comes later is timed from the end of the turn, however long recognising took.
+                events = self._transcriber.committed(item.id, text, item.audio_ms, model, committed_at)
+                self._send_transcripts(events, now)
+            self._responder.recognised(turn.item_id, utterance, now)
+            if self._respond_after == turn.item_id:
+                self._respond_after = None
+                self._respond(turn.item_id, now)
+            return
+        self._overhearing = False
+        if turn.item_id == self._turn_id:
+            self._send_all(self._transcriber.overheard(turn.item_id, text, turn.heard.said, model), now)
 
     def _send_transcripts(self, events: list[ServerEvent], now: float) -> None:
         for event in events:

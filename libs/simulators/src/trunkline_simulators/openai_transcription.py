@@ -42,7 +42,7 @@ class Transcriber:
 
     def overheard(self, item_id: str, text: str, said: float, model: str | None) -> list[ServerEvent]:
         """Return the deltas of what has been said so far of an utterance that goes on."""
-        if self.mode(model) != "during":
+        if self.mode(model) != "during" or not text:
             return []
         words = text.split(" ")
         return self._deltas(item_id, words[: math.floor(len(words) * said)])

@@ -146,8 +146,8 @@ class Uplink:
     def _shift_of_new_stream(self, t_ms: int, duration_ms: float, now: float) -> float:
         if self._media_end_ms is None or self._last_arrival is None:
             return 0.0
-        away_ms = round((now - self._last_arrival) * 1000)
-        return self._media_end_ms + max(away_ms - duration_ms, 0) - t_ms
+        away_ms = round((now - self._last_arrival) * 1000) - duration_ms
+        return self._media_end_ms + (away_ms if away_ms >= GAP_MS_MIN else 0) - t_ms
 
     def _take(self, media_ms: float, ulaw: bytes, end_ms: float) -> bytes:
         self._media_end_ms = end_ms

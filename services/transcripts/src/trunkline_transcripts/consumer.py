@@ -19,7 +19,7 @@ from nats.js.errors import NotFoundError
 from trunkline_common import log, subjects
 from trunkline_common.bus import Bus
 from trunkline_common.call_events import EventError
-from trunkline_common.service import Life
+from trunkline_common.service import Life, ServiceError
 
 from trunkline_transcripts import metrics
 from trunkline_transcripts.database import Trouble
@@ -91,7 +91,7 @@ class Consumer:
                     stream=subjects.EVENT_STREAM,
                     config=_consumer_config(),
                 )
-                await self._observe()
+                found = await self._observe()
             except BUS_ERRORS as error:
                 why = (
                     f"JetStream does not serve {subjects.EVENT_STREAM}: {str(error) or type(error).__name__}"
@@ -102,16 +102,19 @@ class Consumer:
                 wait_s = min(2 * wait_s, RETRY_MAX_S)
             else:
                 self._life.resolved("jetstream")
+                if found.max_deliver != -1:
+                    _log.warning("store-consumer-gives-up", max_deliver=found.max_deliver, should_be=-1)
                 return
 
     async def run(self) -> None:
         """Store events until the service is asked to stop; the batch in hand is finished first."""
+        metrics.STORE_UP.set(1)
         async with asyncio.TaskGroup() as tasks:
             side_tasks = [tasks.create_task(self._keep_alive()), tasks.create_task(self._watch())]
             while not self._life.stop_requested.is_set():
                 self._in_hand = await self._fetch()
                 try:
-                    for messages in _batches(self._in_hand):
+                    for messages in batches(self._in_hand):
                         await self._take(messages)
                 except _StopRequestedError:
                     await self._hand_back()
@@ -211,6 +214,8 @@ class Consumer:
             "Trunkline-Why": " ".join(why.split())[:WHY_CHARACTERS_MAX],
         }
         try:
+            # Somebody may have deleted it with what it held.
+            await self._ensure_dead_letter_stream()
             await self._bus.jetstream.publish(
                 subjects.DEAD_LETTERS, message.data, DEAD_LETTER_TIMEOUT_S, headers=headers
             )
@@ -247,17 +252,24 @@ class Consumer:
             try:
                 await self._observe()
             except NotFoundError:
-                _log.warning("store-consumer-missing", consumer=subjects.STORE_CONSUMER)
-                await self.subscribe()
+                await self._subscribe_again()
             except BUS_ERRORS:
                 # The link is down, and the bus has said so.
                 continue
 
-    async def _observe(self) -> None:
+    async def _subscribe_again(self) -> None:
+        _log.warning("store-consumer-missing", consumer=subjects.STORE_CONSUMER)
+        try:
+            await self.subscribe()
+        except ServiceError as error:
+            self._life.fail(error)
+
+    async def _observe(self) -> ConsumerConfig:
         consumer = await self._subscription.consumer_info()
         metrics.LAG_EVENTS.set(consumer.num_pending or 0)
         metrics.UNSETTLED_EVENTS.set(consumer.num_ack_pending or 0)
         self._ack_wait_s = consumer.config.ack_wait or ACK_WAIT_S
+        return consumer.config
 
     async def _ensure_dead_letter_stream(self) -> None:
         try:
@@ -271,7 +283,7 @@ class Consumer:
             await asyncio.wait_for(self._life.stop_requested.wait(), timeout_s)
 
 
-def _batches(messages: Sequence[Msg]) -> Iterator[Sequence[Msg]]:
+def batches(messages: Sequence[Msg]) -> Iterator[Sequence[Msg]]:
     """Cut what was fetched into batches within both limits; a single message may be as large as it is."""
     start, size_bytes = 0, 0
     for index, message in enumerate(messages):

@@ -40,7 +40,7 @@ BATCH_EVENTS: Final = Histogram(
 BATCH_SECONDS: Final = Histogram(
     "trunkline_transcripts_batch_seconds",
     "Time of one transaction that was committed.",
-    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 15),
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )
 LAG_EVENTS: Final = Gauge(
     "trunkline_transcripts_lag_events", "Events in the log that no process of this service has fetched yet."

@@ -18,7 +18,7 @@ from trunkline_transcripts import database
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.projection import Rows
 
-TRANSACTION_TIMEOUT_S: Final = 15
+TRANSACTION_TIMEOUT_S: Final = 10
 """A full batch takes 20 ms; beyond this the server hangs or the link is dead."""
 
 EVENTS: Final = text("""

@@ -1,0 +1,156 @@
+"""Plays a worker over NATS: what a gateway sees of one, and nothing of calls or models."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from typing import Final, Self
+
+from infra import MS
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from trunkline_common import control, frames, subjects
+from trunkline_common.control import (
+    AssignReply,
+    AssignRequest,
+    NextStep,
+    OwnerReply,
+    OwnerRequest,
+    OwnerState,
+)
+from trunkline_common.frames import Fence, Frame, FrameKind
+
+LIMIT_S: Final = 10_000 * MS
+"""For anything that happens within milliseconds when all is well."""
+
+
+class Worker:
+    """A worker as the gateway sees one: takes every call and answers pings."""
+
+    def __init__(self, client: Client) -> None:
+        self.name = f"wk-test-{secrets.token_hex(3)}"
+        self.assigned: list[AssignRequest] = []
+        self.attached: list[OwnerRequest] = []
+        self.states: dict[str, OwnerState] = {}
+        """Of each call, set by what happens or by the test."""
+        self.next = NextStep.HANG_UP
+        self.taking = True
+        self.silent = False
+        self.fences: dict[str, Fence] = {}
+        self.gateways: dict[str, str] = {}
+        self._client = client
+        self._frames: asyncio.Queue[Frame] = asyncio.Queue()
+        self._owned: list[Subscription] = []
+        self._seq: dict[str, int] = {}
+        self._pings: Subscription | None = None
+        self._is_back = asyncio.Event()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def start(cls, nats_url: str) -> AsyncIterator[Self]:
+        client = Client()
+        worker = cls(client)
+        await client.connect(
+            nats_url,
+            reconnect_time_wait=0.1,  # type: ignore[arg-type]  # it is only slept
+            max_reconnect_attempts=-1,
+            error_cb=_ignore,
+            reconnected_cb=worker._on_reconnected,
+        )
+        await client.subscribe(subjects.assign("local"), queue=subjects.ASSIGN_QUEUE, cb=worker._on_assign)
+        await client.subscribe(subjects.every_worker_up(worker.name), cb=worker._on_frame)
+        worker._pings = await client.subscribe(subjects.worker_ping(worker.name), cb=worker._on_ping)
+        await client.flush()
+        try:
+            yield worker
+        finally:
+            await client.close()
+
+    async def frame(self, *kinds: FrameKind) -> Frame:
+        """Return the next frame of these kinds; without any, of every kind but line reports."""
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                frame = await self._frames.get()
+                if frame.kind in kinds or (not kinds and frame.kind != FrameKind.LINE):
+                    return frame
+
+    async def send(
+        self,
+        call_id: str,
+        kind: FrameKind,
+        payload: bytes = b"",
+        *,
+        generation: int = 0,
+        fence: Fence | None = None,
+    ) -> None:
+        """Send a frame to the gateway that holds the call's stream."""
+        seq = self._seq.get(call_id, 0)
+        self._seq[call_id] = seq + 1
+        frame = Frame(kind, fence or self.fences[call_id], seq, 0, generation, payload)
+        await self._client.publish(
+            subjects.gateway_down(self.gateways[call_id], call_id), frames.encode(frame)
+        )
+
+    async def reconnected(self) -> None:
+        """Wait until NATS knows this worker again after an outage."""
+        async with asyncio.timeout(LIMIT_S):
+            await self._is_back.wait()
+        await self._client.flush()
+
+    async def disappear(self) -> None:
+        """Stop listening for pings, as a process that died."""
+        assert self._pings is not None
+        await self._pings.unsubscribe()
+        await self._client.flush()
+
+    async def disown(self) -> None:
+        """Forget every call, as a worker that came back from a crash."""
+        for subscription in self._owned:
+            await subscription.unsubscribe()
+        await self._client.flush()
+
+    async def _on_assign(self, message: Msg) -> None:
+        request = control.decode(message.data, AssignRequest)
+        self.assigned.append(request)
+        if self.silent:
+            return
+        if self.taking:
+            self.fences[request.call_id] = request.fence
+            self.states[request.call_id] = "offered"
+            subject = subjects.owner(request.call_id)
+            self._owned.append(await self._client.subscribe(subject, cb=self._on_owner_request))
+            await self._client.flush()
+        reason = "" if self.taking else "full"
+        await message.respond(control.encode(AssignReply(ok=self.taking, worker=self.name, reason=reason)))
+
+    async def _on_owner_request(self, message: Msg) -> None:
+        request = control.decode(message.data, OwnerRequest)
+        call_id = message.subject.split(".")[2]
+        fence, ok = self.fences[call_id], True
+        if request.op == "attach":
+            seen = 0 if self.states[call_id] == "offered" else fence.attach
+            ok = self.states[call_id] != "ended" and request.fence.attach > seen
+            if ok:
+                self.attached.append(request)
+                self.gateways[call_id] = request.gateway
+                self.states[call_id] = "active"
+                self._seq[call_id] = 0
+                if request.fence.attach > fence.attach:
+                    fence = self.fences[call_id] = Fence(request.fence.attach, 1)
+        reply = OwnerReply(ok=ok, worker=self.name, fence=fence, state=self.states[call_id], next=self.next)
+        await message.respond(control.encode(reply))
+
+    async def _on_frame(self, message: Msg) -> None:
+        self._frames.put_nowait(frames.decode(message.data))
+
+    async def _on_reconnected(self) -> None:
+        self._is_back.set()
+
+    async def _on_ping(self, message: Msg) -> None:
+        if not self.silent:
+            await message.respond(control.encode(control.PingReply(worker=self.name, consumed={})))
+
+
+async def _ignore(_error: Exception) -> None:
+    """A link that breaks is what some tests are about."""
