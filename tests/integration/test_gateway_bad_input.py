@@ -6,21 +6,32 @@ import contextlib
 import itertools
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_driver import CALLED, CALLER, ULAW, Gateway, Socket, call, new_call_id, sign
+from gateway_driver import (
+    ACCOUNT_SID,
+    AUTH_TOKEN,
+    CALLED,
+    CALLER,
+    ULAW,
+    Gateway,
+    Socket,
+    call,
+    new_call_id,
+    sign,
+)
 from infra import MS
 from played_worker import Worker
 from trunkline_common.control import StopReason
 from trunkline_common.frames import FrameKind
+from trunkline_gateway.stream_token import LIFETIME_MS, Facts, TokenIssuer, derive_key
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 pytest_plugins = ["gateway_fixtures"]
-
-MALFORMED_START = {"streamSid": "MZ", "start": {}}
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +96,18 @@ async def test_a_start_without_our_token(gateway: Gateway, token: str, reason: s
     assert await start_with(gateway, {"token": token}) == 1008
 
     assert await gateway.rejected(reason) == before + 1
+
+
+async def test_a_token_that_has_expired(gateway: Gateway) -> None:
+    before = await gateway.rejected("token-expired")
+    call_id, issued_ms = new_call_id(), time.time_ns() // 1_000_000 - LIFETIME_MS
+    issuer = TokenIssuer((derive_key(AUTH_TOKEN.encode()),))
+    token = issuer.issue(Facts(call_id, ACCOUNT_SID, CALLER, CALLED, 1, issued_ms), issued_ms)
+    parameters = {"callerNumber": CALLER, "calledNumber": CALLED, "token": token}
+
+    assert await start_with(gateway, parameters, call_id=call_id) == 1008
+
+    assert await gateway.rejected("token-expired") == before + 1
 
 
 async def test_a_token_of_another_call(gateway: Gateway) -> None:

@@ -221,7 +221,7 @@ class TestALinkThatFallsSilent:
                 proxy.silence()
                 await fill(bus)
                 assert counted("trunkline_bus_frames_dropped_total") == dropped + 1
-                await life.until_down()
+                await life.until(lambda says: "nats-audio" in says)
                 await life.until_ready()
 
                 assert await bus.publish_audio(DOWN, b"fresh")

@@ -16,7 +16,7 @@ from trunkline_local.stored import NotStoredError
 @click.option("--conversation", default="demo", show_default=True, help="what the simulated caller says")
 def command(conversation: str) -> None:
     """Place one simulated call at the system that `trunkline up` runs, and show it."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     try:
         asyncio.run(_call(console, conversation, RunningLine.find()))
     except (NotRunningError, CallerError, NotStoredError, OSError) as error:

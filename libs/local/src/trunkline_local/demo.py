@@ -39,7 +39,7 @@ def command(conversation: str, folder: Path | None) -> None:
     Starts a real NATS server, Postgres, the three services and both simulators. With OPENAI_API_KEY set the call
     is answered by OpenAI instead of the simulated model; that costs a few cents.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     folder = folder or Path(tempfile.mkdtemp(prefix="trunkline-demo-"))
     try:
         asyncio.run(_demo(console, conversation, folder))

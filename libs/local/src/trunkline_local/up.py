@@ -41,7 +41,7 @@ def command(port: int, public_url: str, folder: Path | None) -> None:
     With OPENAI_API_KEY set, OpenAI answers. With TWILIO_AUTH_TOKEN set and PUBLIC_URL leading here, a real phone
     number's voice webhook may point at it.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     folder = folder or Path(tempfile.mkdtemp(prefix="trunkline-up-"))
     line = system.new_line(public_url, os.environ.get("TWILIO_AUTH_TOKEN", ""), port)
     try:

@@ -138,15 +138,15 @@ class Consumer:
         """Store a batch and acknowledge it; what cannot be read goes to the dead letters."""
         batch: list[_Delivery] = []
         for message in messages:
-            metrics.EVENTS_REDELIVERED.inc(message.metadata.num_delivered > 1)
             try:
                 entry = read(message.data)
             except EventError as error:
                 await self._set_aside(message, "unreadable", str(error))
                 continue
-            metrics.NULS_REPLACED.inc(entry.nuls_replaced)
-            metrics.EVENTS_UNKNOWN.inc(entry.event is None)
             batch.append(_Delivery(message, entry))
+        metrics.EVENTS_REDELIVERED.inc(sum(message.metadata.num_delivered > 1 for message in messages))
+        metrics.NULS_REPLACED.inc(sum(delivery.entry.nuls_replaced for delivery in batch))
+        metrics.EVENTS_UNKNOWN.inc(sum(delivery.entry.event is None for delivery in batch))
         if batch:
             await self._settle(batch)
 
