@@ -12,7 +12,7 @@ from typing import Final
 import nats.errors
 import nkeys  # type: ignore[import-untyped]  # ships no types
 import prometheus_client
-from nats.aio.client import Client, RawCredentials
+from nats.aio.client import Client, RawCredentials, Srv
 from nats.aio.msg import Msg
 from nats.aio.subscription import DEFAULT_SUB_PENDING_MSGS_LIMIT
 from nats.aio.subscription import Subscription as NatsSubscription
@@ -225,7 +225,7 @@ class Subscription:
 
 
 class _Client(Client):
-    """nats-py's client, three faults mended where no option reaches."""
+    """nats-py's client, its faults mended where no option reaches."""
 
     def abort(self) -> None:
         """Drop the socket at once, and all that waits to be sent."""
@@ -248,6 +248,11 @@ class _Client(Client):
         # deaf, and called itself connected, until the kernel gave up after a quarter of an hour.
         self._abort_transport()
         await super()._attempt_reconnect()
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        # An attempt that failed after the socket was connected leaves it open.
+        self._abort_transport()
+        await super()._connect_to_server(s)
 
     async def _process_pong(self) -> None:
         # The PONG of a flush that was cancelled ended the read loop: nothing was received for three seconds.
