@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import prometheus_client
 from infra import MS
 from nats.aio.msg import Msg
+
 from trunkline_common.bus import Bus
 from trunkline_common.service import Life
 from trunkline_common.settings import CommonSettings
@@ -160,7 +161,8 @@ class Inbox:
 async def connected(url: str, **settings: Any) -> AsyncIterator[tuple[Bus, WatchedLife]]:
     """A service's bus and life; the bus is closed at the end."""
     life = WatchedLife()
-    bus = await Bus.connect(CommonSettings(nats_url=url, **settings), life)
+    variables = await asyncio.to_thread(CommonSettings, nats_url=url, **settings)
+    bus = await Bus.connect(variables, life)
     try:
         yield bus, life
     finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from call_world.line import LOUD
+from call_world.model import BLOCK_MS, PREFIX_MS
 from trunkline_common.call_events import AgentTurn, CallEnded, CallerTurn, Verdict
 from trunkline_common.control import NextStep, StopReason
 from trunkline_worker import commands, events
@@ -12,9 +14,6 @@ from trunkline_worker.call import LINGER_S
 from trunkline_worker.dialogue import TRUNCATE_MARGIN_MS
 from trunkline_worker.playback import FRAME_BYTES, MARK_EVERY_MS
 from trunkline_worker.uplink import BACKLOG_MS_MAX
-
-from call_world.line import LOUD
-from call_world.model import BLOCK_MS, PREFIX_MS
 
 if TYPE_CHECKING:
     from call_world.world import World

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from trunkline_common.call_events import Usage
 from trunkline_worker import commands, events
 

@@ -8,13 +8,12 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 
-from trunkline_worker import commands, events
-from trunkline_worker.agent import Agent
-from trunkline_worker.call import Call, State
-
 from call_world.checks import LATE_MS_MAX, Checks
 from call_world.line import Line
 from call_world.model import ModelSession
+from trunkline_worker import commands, events
+from trunkline_worker.agent import Agent
+from trunkline_worker.call import Call, State
 
 STARTS_AT = 1_000.0
 CALL_S_MAX = 200.0

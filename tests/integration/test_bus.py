@@ -12,6 +12,7 @@ from conftest import ErrorLogs
 from infra import MS
 from nats.aio.msg import Msg
 from nats.js.errors import BadRequestError
+
 from trunkline_common import bus as bus_module
 from trunkline_common import subjects
 from trunkline_common.bus import Bus, NoAnswerError, NobodyListensError

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import nats_operator
 import pytest
 import uvloop
 from bus_bench import LIMIT_S, Inbox, Proxy, WatchedLife, at_once, connected, counted, echo
 from infra import MS
 from nats.aio.msg import Msg
+
 from trunkline_common import link
 from trunkline_common.bus import AUDIO_PENDING_BYTES_MAX, Bus, NoAnswerError, NobodyListensError
 from trunkline_common.service import ServiceError
@@ -80,7 +82,7 @@ class TestConnecting:
     async def test_shows_services_and_connections_by_name(self, nats_server: NatsServer) -> None:
         async with (
             connected(nats_server.url),
-            httpx.AsyncClient(base_url=nats_server.monitoring_url, trust_env=False) as client,
+            httpx.AsyncClient(base_url=nats_server.monitoring_url, trust_env=False, verify=False) as client,
         ):
             found = (await client.get("/connz")).json()["connections"]
 
@@ -95,6 +97,22 @@ class TestConnecting:
                 with pytest.raises(ServiceError, match=r"refuses our credentials.*NATS_CREDS") as refusal:
                     await Bus.connect(CommonSettings(nats_url=url), WatchedLife())
                 assert "canary" not in str(refusal.value)
+
+    async def test_with_a_credentials_file(self, tmp_path: Path) -> None:
+        user, path = nats_operator.User.new(), tmp_path / "nats.creds"
+
+        async def connect_with(credentials: str) -> None:
+            path.write_text(credentials)
+            async with connected(server.url, nats_creds=str(path)) as (bus, _):
+                await bus.subscribe("echo", echo)
+
+        async with NatsServer.start(tmp_path / "nats", extra_settings=user.server_settings) as server:
+            await connect_with(user.credentials)
+            with pytest.raises(ServiceError, match="seed in the file named by NATS_CREDS") as refusal:
+                await connect_with(user.credentials.replace(user.seed, "SUCANARY"))
+            assert "CANARY" not in str(refusal.value)
+            with pytest.raises(ServiceError, match="refuses our credentials"):
+                await connect_with(nats_operator.User.new().credentials)
 
 
 class TestWithoutALink:

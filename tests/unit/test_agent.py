@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from trunkline_worker.agent import DEAD_MODELS, Agent
 from trunkline_worker.events import AudioPath
 

@@ -5,6 +5,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline_common import subjects
 from trunkline_common.call_events import (
     AgentTurn,

@@ -4,6 +4,7 @@ from importlib.metadata import EntryPoint, version
 import click
 import pytest
 from click.testing import CliRunner
+
 from trunkline_common import cli
 from trunkline_common.settings import SettingsError
 
@@ -77,6 +78,7 @@ class TestCommands:
         assert run(monkeypatch, "greet") == 0
 
 
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help(option: str) -> None:
     result = CliRunner().invoke(cli.trunkline, [option])

@@ -1,17 +1,11 @@
 """The talk: answers, turns, the caller's words, latency. Interruptions have a file of their own."""
 
 from talk import SESSION, Talk, latencies, played, recorded, sent
+
 from trunkline_common.call_events import AgentTurn, CallerTurn, TurnLatency, Usage
 from trunkline_worker import events
 from trunkline_worker.agent import Agent
-from trunkline_worker.commands import (
-    AppendAudio,
-    Count,
-    CreateResponse,
-    Measure,
-    PutMark,
-    SendToModel,
-)
+from trunkline_worker.commands import AppendAudio, Count, CreateResponse, Measure, PutMark, SendToModel
 from trunkline_worker.dialogue import Dialogue
 from trunkline_worker.uplink import STALL_MS
 

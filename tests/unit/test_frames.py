@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline_common import frames
 from trunkline_common.frames import (
     HEADER_BYTES,

@@ -1,6 +1,7 @@
 """Interruptions, by the caller and by a broken line: what is cut, in which order, and what the model is told."""
 
 from talk import SESSION, Talk, counted, played, recorded, sent
+
 from trunkline_common.call_events import AgentTurn
 from trunkline_worker import commands, events
 from trunkline_worker.commands import (

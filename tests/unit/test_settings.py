@@ -3,6 +3,7 @@ from typing import Literal
 
 import pytest
 from pydantic import Field, SecretStr, ValidationError
+
 from trunkline_common import settings
 from trunkline_common.settings import SECRET_FILE_BYTES_MAX, CommonSettings, SettingsError, load, secrets
 

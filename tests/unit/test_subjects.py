@@ -5,6 +5,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline_common import call_events, subjects
 from trunkline_common.subjects import InvalidTokenError
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from trunkline_worker.uplink import (
     ANCHORS_MAX,
     BACKLOG_MS_MAX,

@@ -97,8 +97,12 @@ class Link:
                 reconnected_cb=self._on_connected,
                 closed_cb=self._on_closed,
             )
-        except (nats.errors.Error, nkeys.NkeysError) as error:
-            raise ServiceError(f"cannot use NATS at {self._settings.nats_address}: {error!r}") from error
+        except nkeys.NkeysError as error:
+            raise ServiceError(
+                f"the seed in the file named by NATS_CREDS cannot be used: {error!r}"
+            ) from error
+        except nats.errors.Error as error:
+            raise ServiceError(f"cannot use NATS at {self._settings.nats_address}: {error}") from error
         await self._on_connected()
 
     async def subscribe(

@@ -1,0 +1,184 @@
+"""The Realtime codec: what the worker sends against the types of OpenAI's own package; errors, closes, the echo."""
+
+import base64
+import json
+from typing import get_args
+
+import pytest
+from openai import BaseModel
+from openai.types import realtime as openai_types
+from pydantic import TypeAdapter
+
+from trunkline_worker import commands, events
+from trunkline_worker.agent import Agent
+from trunkline_worker.realtime_api import (
+    FATAL_CLOSES,
+    FATAL_CODES,
+    advice,
+    decode,
+    differences,
+    encode,
+    lost_by_close,
+)
+
+SESSION = 7
+
+# What the worker sends
+
+
+CLIENT_EVENTS: list[commands.ClientEvent] = [
+    commands.AppendAudio(b"\x7f\xff\x00" * 160),
+    commands.CreateResponse("greet_1", "You are Robin.\n\nSay hello."),
+    commands.CreateResponse("resume_2"),
+    commands.CancelResponse("cancel_3", "resp_1"),
+    commands.TruncateItem("truncate_4", "item_1", 1_240),
+    commands.DeleteItem("delete_5", "item_1"),
+    *(
+        commands.ConfigureSession("configure_1", Agent(model=model, audio_path=audio_path).session())
+        for model in ("gpt-realtime-2.1", "gpt-realtime-1.5")
+        for audio_path in get_args(events.AudioPath)
+    ),
+]
+
+
+@pytest.mark.parametrize("event", CLIENT_EVENTS, ids=lambda event: type(event).__name__)
+def test_every_client_event_is_one_of_openais(event: commands.ClientEvent) -> None:
+    sent = json.loads(encode(event))
+
+    parsed: BaseModel = TypeAdapter(openai_types.RealtimeClientEvent).validate_python(sent)
+
+    assert parsed.model_dump(exclude_unset=True) == sent
+    assert unknown_fields(parsed) == []
+
+
+def test_the_check_above_sees_an_unknown_field() -> None:
+    session = Agent().session()
+    session["audio"]["input"]["turn_detection"]["eagernes"] = "low"
+    sent = json.loads(encode(commands.ConfigureSession("configure_1", session)))
+
+    parsed: BaseModel = TypeAdapter(openai_types.RealtimeClientEvent).validate_python(sent)
+
+    assert unknown_fields(parsed) == ["session.audio.input.turn_detection.eagernes"]
+
+
+def test_the_session_is_a_realtime_session_and_not_a_transcription_session() -> None:
+    sent = json.loads(encode(commands.ConfigureSession("configure_1", Agent().session())))
+
+    parsed = openai_types.SessionUpdateEvent.model_validate(sent)
+
+    assert isinstance(parsed.session, openai_types.RealtimeSessionCreateRequest)
+
+
+def test_audio_is_base64() -> None:
+    audio = bytes(range(256))
+
+    sent = json.loads(encode(commands.AppendAudio(audio)))
+
+    assert base64.b64decode(sent["audio"], validate=True) == audio
+
+
+def test_event_ids_are_short_enough() -> None:
+    assert all(len(json.loads(encode(event)).get("event_id", "")) <= 512 for event in CLIENT_EVENTS)
+
+
+@pytest.mark.parametrize("event", CLIENT_EVENTS, ids=lambda event: type(event).__name__)
+def test_nothing_of_the_beta_shape_is_sent(event: commands.ClientEvent) -> None:
+    # One such word closes the session with 4000, or is answered with silence.
+    sent = encode(event).decode()
+
+    for word in (
+        "input_audio_format",
+        'modalities":["text',
+        "g711_ulaw",
+        "pcm16",
+        "temperature",
+        "response.audio.",
+    ):
+        assert word not in sent
+
+
+# Errors and closes
+
+
+@pytest.mark.parametrize("code", sorted(FATAL_CODES))
+def test_some_codes_make_trying_again_pointless(code: str) -> None:
+    assert decode(error_event(code=code), SESSION) == events.ModelError(SESSION, code, fatal=True)
+    assert advice(code)
+
+
+def test_an_error_without_a_code_is_known_by_its_type() -> None:
+    assert decode(error_event(type="insufficient_quota"), SESSION) == events.ModelError(
+        SESSION, "insufficient_quota", fatal=True
+    )
+
+
+def test_an_error_without_anything_is_an_error() -> None:
+    assert decode(error_event(), SESSION) == events.ModelError(SESSION, "unknown", fatal=False)
+
+
+def test_an_expired_session_is_lost() -> None:
+    # OpenAI ends every session after 60 minutes.
+    assert decode(error_event(code="session_expired"), SESSION) == events.SessionLost(
+        SESSION, "session_expired", fatal=False
+    )
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 1011, 1012, 1013])
+def test_a_close_that_may_pass(code: int) -> None:
+    # A normal close, too: nobody but us may end a session.
+    assert lost_by_close(SESSION, code, "") == events.SessionLost(SESSION, f"close-{code}", fatal=False)
+    assert advice(f"close-{code}") == ""
+
+
+@pytest.mark.parametrize("code", sorted(FATAL_CLOSES))
+def test_a_close_that_cannot_pass_comes_with_advice(code: int) -> None:
+    assert lost_by_close(SESSION, code, "") == events.SessionLost(SESSION, f"close-{code}", fatal=True)
+    assert advice(f"close-{code}")
+
+
+def test_a_close_may_name_its_code() -> None:
+    # With a wrong key the upgrade is accepted, and then this comes.
+    assert lost_by_close(SESSION, 3000, "invalid_request_error.invalid_api_key") == events.SessionLost(
+        SESSION, "invalid_api_key", fatal=True
+    )
+
+
+def test_a_socket_that_broke_without_a_close_is_1006() -> None:
+    assert lost_by_close(SESSION, None, "").reason == "close-1006"
+
+
+def test_a_rejected_configuration_comes_with_advice() -> None:
+    assert advice("configuration-rejected: unknown_parameter session.reasoning")
+    assert advice("setup-timeout") == ""
+
+
+# The echo of the configuration
+
+
+def test_what_the_echo_adds_is_no_difference() -> None:
+    assert differences({"a": {"b": 1}}, {"a": {"b": 1.0, "c": None}, "d": 2}) == []
+
+
+def test_what_the_echo_changed_or_left_out_is_named() -> None:
+    asked = {"voice": "marin", "audio": {"rate": 24_000, "format": {"type": "audio/pcm"}}, "tools": []}
+    echoed = {"voice": "alloy", "audio": {"format": None}, "tools": []}
+
+    assert differences(asked, echoed) == ["session.voice", "session.audio.rate", "session.audio.format"]
+
+
+def error_event(**error: str) -> str:
+    return json.dumps({"type": "error", "event_id": "event_1", "error": {"message": "…", **error}})
+
+
+def unknown_fields(value: object, path: str = "") -> list[str]:
+    """Return the paths of what openai's types do not name; they accept anything."""
+    if isinstance(value, BaseModel):
+        unknown = [f"{path}{name}" for name in value.model_extra or {}]
+        return unknown + [
+            found
+            for name in value.model_fields_set
+            for found in unknown_fields(getattr(value, name), f"{path}{name}.")
+        ]
+    if isinstance(value, list):
+        return [found for inner in value for found in unknown_fields(inner, path)]
+    return []
