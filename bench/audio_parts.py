@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 import soxr
+
 from trunkline_worker.g711 import pcm16_to_ulaw, ulaw_to_pcm16
 from trunkline_worker.resample import MODEL_HZ, PHONE_HZ, Resampler, SoxrResampler, downsampler, upsampler
 

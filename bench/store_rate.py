@@ -19,6 +19,7 @@ import nats
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
+
 from trunkline_common import call_events, subjects
 from trunkline_common.call_events import (
     AgentTurn,

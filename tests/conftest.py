@@ -38,7 +38,7 @@ class ErrorLogs:
         self._expected.append(text)
 
     def add(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.ERROR:
+        if (record.levelno or 0) >= logging.ERROR:
             self._records.append(record)
 
     def complaint(self) -> str | None:

@@ -14,11 +14,12 @@ from xml.etree import ElementTree
 import httpx
 from played_worker import LIMIT_S, Worker
 from prometheus_client.parser import text_string_to_metric_families
-from trunkline_common.frames import FrameKind
-from trunkline_local.processes import Process, free_port, trunkline
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # twilio ships no types
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+
+from trunkline_common.frames import FrameKind
+from trunkline_local.processes import Process, free_port, trunkline
 
 ACCOUNT_SID: Final = "AC" + "0" * 32
 AUTH_TOKEN: Final = "secret-of-the-tests"

@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 from gateway_driver import Gateway
 from played_worker import Worker
+
 from trunkline_local.nats_server import NatsServer
 
 

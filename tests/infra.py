@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 import pytest_asyncio
+
 from trunkline_local.nats_server import NatsServer
 from trunkline_local.postgres_server import PostgresServer
 

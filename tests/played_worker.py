@@ -10,6 +10,7 @@ from infra import MS
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+
 from trunkline_common import control, frames, subjects
 from trunkline_common.control import (
     AssignReply,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from openai.types.realtime.realtime_server_event import RealtimeServerEvent
 from pydantic import TypeAdapter
+
 from trunkline_simulators import listener, recordings
 from trunkline_simulators.openai_audio import FORMATS
 from trunkline_simulators.openai_commands import (

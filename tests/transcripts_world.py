@@ -16,6 +16,7 @@ from infra import MS
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
+
 from trunkline_common import call_events, subjects
 from trunkline_common.call_events import Envelope
 from trunkline_local.nats_server import NatsServer

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from trunkline_local import stored, system
 from trunkline_local.stored import StoredCall
 from trunkline_simulators import twilio_conversations

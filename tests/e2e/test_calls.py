@@ -9,6 +9,7 @@ import pytest
 from digit_recognition import spoken_digits
 from e2e.conftest import PlacedCall, StartSystem, dial, dial_and_read_back
 from numpy.typing import NDArray
+
 from trunkline_local.system import Model, System
 from trunkline_simulators import recordings
 

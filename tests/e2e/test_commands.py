@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from trunkline_local.processes import Process, trunkline
 
 MARK = "RUN_MARK"

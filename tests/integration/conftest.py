@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+
 from trunkline_local.postgres_server import PostgresServer
 from trunkline_local.processes import Process, trunkline
 

@@ -6,6 +6,7 @@ import base64
 import pytest
 from gateway_driver import CALLED, CALLER, ULAW, Gateway, call, new_call_id
 from played_worker import Worker
+
 from trunkline_common import control
 from trunkline_common.control import HangUp, LineReport, NextStep, StopReason
 from trunkline_common.frames import Fence, FrameKind

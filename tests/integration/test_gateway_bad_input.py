@@ -26,10 +26,11 @@ from gateway_driver import (
 )
 from infra import MS
 from played_worker import Worker
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
 from trunkline_common.control import StopReason
 from trunkline_common.frames import FrameKind
 from trunkline_gateway.stream_token import LIFETIME_MS, Facts, TokenIssuer, derive_key
-from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 pytest_plugins = ["gateway_fixtures"]
 

@@ -11,6 +11,7 @@ import pytest
 from gateway_driver import PUBLIC_URL, Gateway, call, call_fields, new_call_id
 from infra import MS
 from played_worker import LIMIT_S, Worker
+
 from trunkline_common.control import StopReason
 from trunkline_common.frames import FrameKind
 from trunkline_local.nats_server import NatsServer

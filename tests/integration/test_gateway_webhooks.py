@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from gateway_driver import ACCOUNT_SID, PUBLIC_URL, Gateway, call_fields, http_client, new_call_id, sign
 from played_worker import Worker
+
 from trunkline_common.control import NextStep
 from trunkline_common.frames import Fence
 

@@ -223,6 +223,7 @@ class TestAfterARestart:
                 await inbox.has(b"sent without a link")
                 assert await bus.publish_audio(DOWN, b"frame")
                 await inbox.has(b"frame")
+                assert bus.reconnects == 1
 
         run(scenario())
 

@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
 from trunkline_local.postgres_server import PostgresServer
 from trunkline_local.processes import Process, trunkline
 from trunkline_transcripts import schema_version

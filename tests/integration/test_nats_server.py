@@ -9,6 +9,7 @@ import nats
 import pytest
 from infra import MS
 from nats.errors import NoRespondersError
+
 from trunkline_local.nats_server import NatsServer
 from trunkline_local.processes import ProcessError
 

@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
+
 from trunkline_local.postgres_server import PostgresServer
 
 

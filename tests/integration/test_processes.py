@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from infra import MS
+
 from trunkline_local.processes import Process, ProcessError, free_port, trunkline
 
 # A stand-in for a service: answers 503 to the first requests and 200 from the third on.

@@ -17,14 +17,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from infra import MS
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+
 from trunkline_simulators import recordings
 from trunkline_simulators.openai_audio import FORMATS
 from trunkline_simulators.openai_command import command
 from trunkline_simulators.openai_faults import parse_fault
 from trunkline_simulators.openai_replies import Behaviour, sound
 from trunkline_simulators.openai_server import RealtimeServer, ServerOptions, run_server
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus
 
 MODEL = "gpt-realtime-2.1-mini"
 QUICK = Behaviour(pace=100, latency_ms=0)

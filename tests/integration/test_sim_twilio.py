@@ -31,6 +31,7 @@ from simulated_calls import (
     signature,
     twiml,
 )
+
 from trunkline_simulators import g711, recordings
 from trunkline_simulators.twilio_call import place_call
 from trunkline_simulators.twilio_conversations import Conversation

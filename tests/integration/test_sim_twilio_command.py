@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from media_server import MediaServer
 from simulated_calls import AUTH_TOKEN, CONNECT, CONNECT_AGAIN, WEBHOOK, closes, greets
+
 from trunkline_simulators.twilio_command import command
 
 

@@ -18,6 +18,7 @@ from simulated_calls import (
     settings_for,
     signature,
 )
+
 from trunkline_simulators.twilio_call import place_call
 from trunkline_simulators.twilio_conversations import Conversation, Step
 from trunkline_simulators.twilio_faults import Faults

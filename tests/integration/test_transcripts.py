@@ -11,6 +11,7 @@ import nats
 import pytest
 from event_logs import caller_turn, ended, log_of, started
 from transcripts_world import Service, World, client_of, load_on, migrate, until
+
 from trunkline_common import call_events, subjects
 from trunkline_common.call_events import Envelope
 from trunkline_local.nats_server import NatsServer

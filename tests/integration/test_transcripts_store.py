@@ -11,6 +11,7 @@ import pytest
 from event_logs import agent_turn, attached, caller_turn, ended, latency, log_of, started
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
 from trunkline_common import call_events
 from trunkline_common.call_events import Envelope
 from trunkline_common.frames import Fence

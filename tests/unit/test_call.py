@@ -25,7 +25,17 @@ from trunkline_common.call_events import (
 )
 from trunkline_common.control import NextStep, StopReason
 from trunkline_worker import events
-from trunkline_worker.call import OFFER_S, ORPHAN_S, RETRY_S, SESSION_TRIES_MAX, SETUP_S, Call, Link, State
+from trunkline_worker.call import (
+    GATEWAY_SILENCE_S,
+    OFFER_S,
+    ORPHAN_S,
+    RETRY_S,
+    SESSION_TRIES_MAX,
+    SETUP_S,
+    Call,
+    Link,
+    State,
+)
 from trunkline_worker.commands import (
     AppendAudio,
     ClearPlayback,
@@ -63,12 +73,36 @@ def test_an_offer_that_nobody_takes_up_ends() -> None:
     assert CloseSession(1) in following
 
 
-def test_an_attached_call_has_no_deadline() -> None:
+def test_an_attached_call_lasts_as_long_as_its_gateway_speaks() -> None:
     call = talking()
 
+    for now in range(1, 3_000):
+        assert call.handle(events.LineMeasured(None, 0.5), now=float(now)) == []
+        assert call.handle(events.Tick(), now=now + 0.5) == []
+
     assert call.state is State.TALKING
-    assert call.wake_at() is None
-    assert call.handle(events.Tick(), now=3_000.0) == []
+
+
+def test_a_gateway_that_fell_silent_ends_the_call_instead_of_paying_for_nobody() -> None:
+    call = talking()
+    call.handle(caller_audio(20), now=10.0)
+
+    assert call.wake_at() == 10.0 + GATEWAY_SILENCE_S
+    following = call.handle(events.Tick(), now=10.0 + GATEWAY_SILENCE_S)
+
+    assert verdict_of(following) is Verdict.GATEWAY_LOST
+    assert HangUp(NextStep.FALLBACK) in following
+    assert CloseSession(1) in following
+
+
+def test_a_response_that_failed_for_good_ends_the_call_with_the_fallback() -> None:
+    call = talking()
+
+    failed = events.ResponseDone(1, "resp_1", "failed", "insufficient_quota", None)
+    following = call.handle(failed, now=3.0)
+
+    assert ModelLost(session=1, reason="insufficient_quota", fatal=True) in recorded(following)
+    assert verdict_of(following) is Verdict.MODEL_REFUSED
 
 
 # The link to the model
@@ -76,12 +110,12 @@ def test_an_attached_call_has_no_deadline() -> None:
 
 def test_a_session_is_configured_once_it_exists_and_open_once_that_is_accepted() -> None:
     call = new_call()
-    call.start(now=0.0)
+    call.start(now=100.0)
 
-    created = call.handle(events.SessionCreated(1, "sess_1"), now=0.3)
+    created = call.handle(events.SessionCreated(1, "sess_1"), now=100.25)
     assert sent(created) == [ConfigureSession("configure_1", AGENT.session())]
 
-    configured = call.handle(events.SessionConfigured(1, AGENT.session()), now=0.5)
+    configured = call.handle(events.SessionConfigured(1, AGENT.session()), now=100.5)
     assert recorded(configured) == [
         ModelConnected(
             session=1, model=AGENT.model, session_id="sess_1", connect_ms=500.0, media_start_ms=None
@@ -238,7 +272,7 @@ def test_a_rejected_configuration_is_fatal_and_names_the_field() -> None:
 
     assert verdict_of(following) is Verdict.MODEL_REFUSED
     reason = "configuration-rejected: unknown_parameter session.reasoning"
-    assert ModelLost(session=1, reason=reason) in recorded(following)
+    assert ModelLost(session=1, reason=reason, fatal=True) in recorded(following)
 
 
 @pytest.mark.parametrize("code", ["server_error", "rate_limit_exceeded", "malformed-event"])
@@ -289,7 +323,7 @@ def test_a_call_whose_stream_broke_waits_for_the_next_one(reason: StopReason) ->
     following = call.handle(events.Attached("gw-2", "MZ2"), now=8.0)
     assert recorded(following) == [CallAttached(gateway="gw-2", stream_sid="MZ2")]
     assert call.state is State.TALKING
-    assert call.wake_at() is None
+    assert call.wake_at() == 8.0 + GATEWAY_SILENCE_S
 
 
 def test_a_call_whose_stream_stays_away_ends() -> None:

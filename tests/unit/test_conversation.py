@@ -253,6 +253,16 @@ def test_a_response_that_is_done_leaves_the_other_ones_turns_alone() -> None:
     assert len(conversation.response_done("R1", cut_off=False)) == 1
 
 
+def test_an_item_that_was_added_outside_any_response_joins_the_one_that_speaks_it() -> None:
+    # response.created may be missing.
+    conversation = Conversation()
+    conversation.added("A1", "assistant", "")
+    conversation.agent_started("A1", "R1", media_ms=0)
+    conversation.agent_heard("A1", generated_ms=1_000, media_ms=2_000)
+
+    assert len(conversation.response_done("R1", cut_off=False)) == 1
+
+
 def test_an_unknown_item_is_neither_heard_nor_cut() -> None:
     conversation = Conversation()
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from trunkline_worker.g711 import ULAW_SILENCE, pcm16_to_ulaw, ulaw_to_pcm16
 
 ALL_CODES = bytes(range(256))

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from trunkline_common import settings
 from trunkline_common.settings import SettingsError
 from trunkline_gateway.settings import GatewaySettings, variables

@@ -1,4 +1,5 @@
 import pytest
+
 from trunkline_gateway.public_url import PublicUrl, is_loopback
 
 

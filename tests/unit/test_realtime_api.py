@@ -149,7 +149,20 @@ def test_a_socket_that_broke_without_a_close_is_1006() -> None:
 
 def test_a_rejected_configuration_comes_with_advice() -> None:
     assert advice("configuration-rejected: unknown_parameter session.reasoning")
-    assert advice("setup-timeout") == ""
+
+
+@pytest.mark.parametrize(
+    ("reason", "setting"),
+    [
+        ("connect-http-401", "OPENAI_API_KEY"),
+        ("connect-http-404", "OPENAI_REALTIME_MODEL"),
+        ("connect-gaierror", "OPENAI_REALTIME_URL"),
+        ("setup-timeout", "OPENAI_REALTIME_URL"),
+        ("close-3000", "OPENAI_API_KEY"),
+    ],
+)
+def test_what_keeps_a_session_from_opening_names_the_setting_to_look_at(reason: str, setting: str) -> None:
+    assert setting in advice(reason)
 
 
 # The echo of the configuration

@@ -5,6 +5,7 @@ from importlib import resources
 import numpy as np
 import pytest
 from digit_recognition import spoken_digits
+
 from trunkline_simulators import g711, recordings
 
 ALL = [*recordings.utterances("caller"), *recordings.utterances("agent")]

@@ -1,5 +1,6 @@
 import prometheus_client
 import structlog
+
 from trunkline_gateway.reasons import EXPLANATIONS, Rejection
 from trunkline_gateway.rejections import LOG_LINES_MAX, LOG_PERIOD_S, Rejections
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
 from trunkline_worker.resample import (
     DELAY_MS,
     MODEL_HZ,

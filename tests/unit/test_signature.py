@@ -1,9 +1,10 @@
 import pytest
 from starlette.datastructures import FormData, UploadFile
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # twilio ships no types
+
 from trunkline_gateway.public_url import PublicUrl
 from trunkline_gateway.reasons import Rejection
 from trunkline_gateway.signature import SignatureVerifier
-from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # twilio ships no types
 
 URL = "https://gw.example.com"
 PATH = "/voice"

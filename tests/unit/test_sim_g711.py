@@ -1,6 +1,7 @@
 """The simulators' own μ-law against the standard's values."""
 
 import numpy as np
+
 from trunkline_simulators import g711
 
 # ITU-T G.711, table 2a/2b: the code on the wire and the decoder's value on the 14-bit scale.

@@ -4,6 +4,7 @@ import base64
 
 import numpy as np
 import pytest
+
 from trunkline_simulators.openai_audio import FORMATS, InputBuffer, decode_base64
 from trunkline_simulators.openai_configuration import AudioFormatName
 from trunkline_simulators.openai_rejection import Rejection

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from sim_openai_driver import CREATED_AT_UNIX_S, Driver
+
 from trunkline_simulators.openai_configuration import is_known_model
 
 

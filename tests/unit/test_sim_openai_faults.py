@@ -2,6 +2,7 @@
 
 import pytest
 from sim_openai_driver import UNKNOWN_TYPE, Driver
+
 from trunkline_simulators import recordings
 from trunkline_simulators.openai_faults import KINDS, ArmedFaults, Fault, parse_fault
 

@@ -1,6 +1,7 @@
 """Barge-in: who cancels, in which order, and what is left to do when the answer was already sent."""
 
 from sim_openai_driver import Driver
+
 from trunkline_simulators.openai_replies import Behaviour
 
 SOUND = "response.output_audio.delta"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soxr
 from numpy.typing import NDArray
+
 from trunkline_simulators import g711, recordings
 from trunkline_simulators.listener import listen
 from trunkline_simulators.openai_audio import FORMATS

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from trunkline_simulators.openai_rejection import Rejection, parse_client_event
 from trunkline_simulators.openai_schema import AudioAppend, ResponseCreate, SessionUpdate
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from sim_openai_driver import Driver, Event
+
 from trunkline_simulators import recordings
 from trunkline_simulators.openai_replies import Behaviour
 from trunkline_simulators.openai_response import Call

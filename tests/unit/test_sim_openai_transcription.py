@@ -2,6 +2,7 @@
 
 import pytest
 from sim_openai_driver import Driver
+
 from trunkline_simulators import recordings
 from trunkline_simulators.openai_replies import Behaviour
 from trunkline_simulators.openai_transcription import Mode

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from sim_openai_driver import Driver
+
 from trunkline_simulators import recordings
 from trunkline_simulators.openai_audio import FORMATS
 from trunkline_simulators.openai_configuration import AudioFormatName

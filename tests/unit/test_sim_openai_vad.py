@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from trunkline_simulators import recordings
 from trunkline_simulators.openai_configuration import TurnDetection
 from trunkline_simulators.openai_vad import SpeechStarted, SpeechStopped, Vad, VadEvent

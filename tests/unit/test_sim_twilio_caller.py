@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from trunkline_simulators import g711, twilio_caller, twilio_conversations
 from trunkline_simulators.twilio_caller import (
     AGENT_QUIET_MS,

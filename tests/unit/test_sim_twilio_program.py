@@ -1,6 +1,7 @@
 """Twilio's way through the documents of one call (see `twilio_program`)."""
 
 import pytest
+
 from trunkline_simulators import twilio_twiml as twiml
 from trunkline_simulators.twilio_program import (
     APPLICATION_ERROR,

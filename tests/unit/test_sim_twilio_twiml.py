@@ -1,6 +1,7 @@
 """How Twilio reads a TwiML document (see `twilio_twiml`)."""
 
 import pytest
+
 from trunkline_simulators import twilio_twiml as twiml
 
 URL = "https://voice.example.com/voice?attempt=1"

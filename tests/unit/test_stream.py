@@ -14,6 +14,7 @@ from media_stream import (
     rejections,
     sent,
 )
+
 from trunkline_common import control
 from trunkline_common.control import StopReason
 from trunkline_common.frames import Frame, FrameKind, decode

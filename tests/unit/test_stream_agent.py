@@ -13,6 +13,7 @@ from media_stream import (
     published,
     sent,
 )
+
 from trunkline_common import control
 from trunkline_common.control import LineReport
 from trunkline_common.frames import LATE_MS_MAX, Fence, Frame, FrameKind

@@ -2,6 +2,7 @@ import json
 
 import pytest
 from media_stream import Line, active_line, closes, media, parsed_media, published, rejections
+
 from trunkline_common.control import StopReason
 from trunkline_gateway import events, twilio
 from trunkline_gateway.reasons import Ending, Rejection

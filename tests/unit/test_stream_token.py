@@ -1,4 +1,5 @@
 import pytest
+
 from trunkline_gateway.reasons import Rejection
 from trunkline_gateway.stream_token import LIFETIME_MS, USED_TOKENS_MAX, Facts, TokenIssuer, derive_key
 

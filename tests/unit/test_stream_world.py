@@ -9,6 +9,7 @@ import random
 
 import pytest
 from media_stream import FENCE, SID, Line, agent, media, published, sent
+
 from trunkline_common.frames import Fence, FrameKind
 from trunkline_gateway import events, twilio
 from trunkline_gateway.reasons import Ending, Rejection

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+
 from trunkline_transcripts.consumer import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, batches
 
 

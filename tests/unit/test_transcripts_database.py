@@ -1,6 +1,7 @@
 import pytest
 from pydantic import SecretStr
 from sqlalchemy.exc import DBAPIError
+
 from trunkline_common.settings import SettingsError, load
 from trunkline_transcripts import database
 from trunkline_transcripts.database import Trouble

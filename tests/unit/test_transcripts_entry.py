@@ -5,6 +5,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline_common import call_events
 from trunkline_common.call_events import EventError
 from trunkline_transcripts.entry import read

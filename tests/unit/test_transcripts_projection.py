@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from event_logs import agent_turn, attached, caller_turn, ended, latency, log_of, model_connected, started
 from sqlalchemy import Table
+
 from trunkline_common import call_events
 from trunkline_common.call_events import CallEvent, Envelope
 from trunkline_common.frames import Fence

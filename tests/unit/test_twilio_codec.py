@@ -4,6 +4,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline_gateway import twilio
 from trunkline_gateway.twilio import Media, Outgoing, Unreadable
 

@@ -199,6 +199,17 @@ def test_audio_waits_again_after_the_session_is_gone() -> None:
     assert uplink.open() == (speech(20), 20)
 
 
+def test_what_waited_before_does_not_take_room_from_what_waits_again() -> None:
+    uplink = Uplink("pcmu", "polyphase")
+    uplink.push(0, speech(1_500), now=1.5)
+    uplink.open()
+    uplink.close()
+    uplink.push(1_500, speech(1_500), now=3.0)
+
+    assert uplink.open() == (speech(1_500), 1_500)
+    assert uplink.dropped_ms == 0
+
+
 def test_nothing_of_the_last_session_leaks_into_the_next() -> None:
     used, fresh = Uplink("pcm24k", "polyphase"), Uplink("pcm24k", "polyphase")
     used.open()

@@ -23,8 +23,9 @@ from trunkline_common.settings import CommonSettings
 
 __all__ = ["Bus", "Handler", "NoAnswerError", "NobodyListensError", "Subscription"]
 
-AUDIO_PENDING_BYTES_MAX: Final = 32 * 1024
-"""More than this waiting for the socket means that the link stalls (0.2 s of 100 calls): drop, do not queue."""
+AUDIO_PENDING_BYTES_MAX: Final = 256 * 1024
+"""What may wait for the socket: 1,200 frames, as many as one turn of a busy loop hands over before nats-py's
+flusher runs. A link that stalls keeps a quarter second of 100 calls; receivers drop what is then too late."""
 
 SUBSCRIPTION_PENDING_MESSAGES_MAX: Final = 4_096
 """Frames that one subscription may hold while the loop is busy: 80 ms of 1,000 calls in both kinds."""
@@ -48,7 +49,7 @@ _STREAM_EXISTS: Final = 10058
 
 FRAMES_DROPPED = prometheus_client.Counter(
     "trunkline_bus_frames_dropped",
-    "Audio frames not sent because the link to NATS was down or stalled.",
+    "Audio, marks and other frames not sent because the link to NATS was down or stalled.",
 )
 MESSAGES_DROPPED = prometheus_client.Counter(
     "trunkline_bus_messages_dropped",

@@ -93,6 +93,8 @@ class ModelLost(_Event, frozen=True, kw_only=True, tag="model_lost"):
 
     session: int
     reason: str
+    fatal: bool = False
+    """Trying again could not help."""
 
 
 class CallerTurn(_Event, frozen=True, kw_only=True, tag="turn_caller"):

@@ -67,6 +67,9 @@ class OwnerRequest(_Message, frozen=True, kw_only=True):
     """Gateway → the worker that owns a call."""
 
     op: Literal["attach", "who"]
+    worker: str = ""
+    """For `attach`: the owner that is meant. Any other worker that holds the call gives it up silently: it took
+    an offer whose answer came too late."""
     fence: Fence = Fence(0, 0)
     """For `attach`: the attach number of the new stream; its assign part is ignored."""
     gateway: str = ""
@@ -89,6 +92,8 @@ class OwnerReply(_Message, frozen=True, kw_only=True):
     state: OwnerState
     next: NextStep = NextStep.HANG_UP
     """For an ended call: what Twilio should be told."""
+    started_at_ms: int = 0
+    """Unix ms when the call reached us, as the owner was told first; 0 from a worker that does not say."""
 
 
 class PingReply(_Message, frozen=True, kw_only=True):

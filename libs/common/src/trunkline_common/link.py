@@ -248,8 +248,8 @@ class _Client(Client):
             await self._send_unsubscribe(subscription._id)
 
     async def _attempt_reconnect(self) -> None:
-        # It would wait until the old socket has sent its backlog. A dead one never does, and the client stayed
-        # deaf, and called itself connected, until the kernel gave up after a quarter of an hour.
+        # It waits until the old socket has sent its backlog, which a dead one never does: the client would stay
+        # deaf, and call itself connected, until the kernel gives up after a quarter of an hour.
         self._abort_transport()
         await super()._attempt_reconnect()
 
@@ -259,7 +259,7 @@ class _Client(Client):
         await super()._connect_to_server(s)
 
     async def _process_pong(self) -> None:
-        # The PONG of a flush that was cancelled ended the read loop: nothing was received for three seconds.
+        # The PONG of a flush that was cancelled would end the read loop: nothing is received until the pings tell.
         if self._pongs and self._pongs[0].done():
             self._pongs[0] = asyncio.get_running_loop().create_future()
         await super()._process_pong()

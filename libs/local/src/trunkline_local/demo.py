@@ -13,8 +13,8 @@ import click
 import nats
 from nats.aio.msg import Msg
 from rich.console import Console
-from trunkline_common import call_events, subjects
 
+from trunkline_common import call_events, subjects
 from trunkline_local import caller, demo_view, latency, stored, system
 from trunkline_local.caller import CallerError
 from trunkline_local.processes import ProcessError

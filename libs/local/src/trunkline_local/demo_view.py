@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
-from trunkline_common.call_events import AgentTurn, CallerTurn, CallEvent, ModelConnected
 
+from trunkline_common.call_events import AgentTurn, CallerTurn, CallEvent, ModelConnected
 from trunkline_local import stored
 from trunkline_local.latency import Spread
 from trunkline_local.stored import StoredCall

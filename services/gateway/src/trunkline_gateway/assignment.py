@@ -19,7 +19,6 @@ from trunkline_common.control import (
 )
 from trunkline_common.frames import Fence
 from trunkline_common.subjects import InvalidTokenError
-
 from trunkline_gateway import metrics
 from trunkline_gateway.reasons import Ending, Rejection
 from trunkline_gateway.stream_token import Facts
@@ -40,9 +39,10 @@ _log = log.get(__name__)
 
 
 class Ready(NamedTuple):
-    """A worker expects the stream with this attach number."""
+    """A worker expects the stream with this attach number, of the call that began at `started_at_ms`."""
 
     attach: int
+    started_at_ms: int
 
 
 class Over(NamedTuple):
@@ -90,17 +90,16 @@ class Assignment:
             return Over(owner.next)
         if owner.state == "active":
             # It carried a stream before: only a higher number attaches another one.
-            return Ready(max(facts.attach, owner.fence.attach + 1))
-        return Ready(facts.attach)
+            return Ready(
+                max(facts.attach, owner.fence.attach + 1), owner.started_at_ms or facts.started_at_ms
+            )
+        return Ready(facts.attach, owner.started_at_ms or facts.started_at_ms)
 
     async def attach(self, facts: Facts, stream_sid: str) -> Owner | Refusal:
-        """Give the stream to the call's owner, or to a new one where there is none; at most 1.5 s."""
-        request = OwnerRequest(
-            op="attach", fence=Fence(facts.attach, 0), gateway=self._gateway, stream_sid=stream_sid
-        )
-        owner = await self._ask_owner(facts.call_id, request)
+        """Give the stream to the call's owner, or to a new one where there is none; at most 2.5 s."""
+        owner = await self._attach_to_owner(facts, stream_sid)
         if owner is None and isinstance(await self._assign(facts, STREAM_ASSIGN_FIRST), Ready):
-            owner = await self._ask_owner(facts.call_id, request)
+            owner = await self._attach_to_owner(facts, stream_sid)
         if owner is None:
             metrics.ATTACHES.labels("no-worker").inc()
             return Refusal(Ending.NO_WORKER)
@@ -109,6 +108,20 @@ class Assignment:
             return Owner(owner.worker, owner.fence)
         metrics.ATTACHES.labels("refused").inc()
         return Refusal(Ending.REFUSED, None if owner.state == "ended" else Rejection.TOKEN_USED)
+
+    async def _attach_to_owner(self, facts: Facts, stream_sid: str) -> OwnerReply | None:
+        """Name one owner: an offer that was answered late may have left the call with a second worker."""
+        owner = await self._ask_owner(facts.call_id, OwnerRequest(op="who"))
+        if owner is None:
+            return None
+        request = OwnerRequest(
+            op="attach",
+            worker=owner.worker,
+            fence=Fence(facts.attach, 0),
+            gateway=self._gateway,
+            stream_sid=stream_sid,
+        )
+        return await self._ask_owner(facts.call_id, request)
 
     async def _ask_owner(self, call_id: str, request: OwnerRequest) -> OwnerReply | None:
         """Return the owner's answer; None when there is no owner, or one that does not answer."""
@@ -150,7 +163,7 @@ class Assignment:
             if reply.ok:
                 metrics.ASSIGNS.labels("taken").inc()
                 metrics.ASSIGN_SECONDS.observe(time.perf_counter() - started_at)
-                return Ready(facts.attach)
+                return Ready(facts.attach, facts.started_at_ms)
             metrics.ASSIGNS.labels("refused").inc()
             _log.info("assign-refused", fence=str(request.fence), worker=reply.worker, why=reply.reason)
         return Failed()

@@ -12,7 +12,6 @@ from typing import Final, assert_never
 from trunkline_common import log, service, subjects
 from trunkline_common.frames import Frame, FrameKind
 from trunkline_common.subjects import InvalidTokenError
-
 from trunkline_gateway import metrics, twilio, twiml
 from trunkline_gateway.assignment import Refusal
 from trunkline_gateway.events import (

@@ -1,8 +1,8 @@
 """Pure: the vocabulary of a media stream: events (facts) and commands (orders)."""
 
 import msgspec
-from trunkline_common.frames import Fence, Frame, FrameKind
 
+from trunkline_common.frames import Fence, Frame, FrameKind
 from trunkline_gateway import twilio
 from trunkline_gateway.reasons import Drop, Ending, Rejection
 

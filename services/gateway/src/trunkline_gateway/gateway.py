@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from trunkline_common.bus import Bus
-
 from trunkline_gateway.assignment import Assignment
 from trunkline_gateway.public_url import PublicUrl
 from trunkline_gateway.registry import Streams

@@ -4,10 +4,10 @@ import asyncio
 from typing import Any, Final
 
 import click
+
 from trunkline_common import log, service, settings, subjects
 from trunkline_common.bus import Bus
 from trunkline_common.service import Life
-
 from trunkline_gateway.gateway import Gateway
 from trunkline_gateway.media import WEBSOCKET_OPTIONS, MediaStreams, serve
 from trunkline_gateway.registry import CLOSING_S_MAX

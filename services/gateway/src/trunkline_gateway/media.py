@@ -4,7 +4,6 @@ from typing import Final
 
 from trunkline_common import log
 from trunkline_common.service import AsgiApp, Receive, Scope, Send
-
 from trunkline_gateway import twilio
 from trunkline_gateway.connection import Connection
 from trunkline_gateway.gateway import Gateway

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
-from trunkline_common.frames import FrameKind
 
+from trunkline_common.frames import FrameKind
 from trunkline_gateway.reasons import Drop, Ending, Rejection
 
 _HOP_BUCKETS_S: Final = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 100e-3)

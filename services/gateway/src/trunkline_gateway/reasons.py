@@ -80,6 +80,7 @@ class Drop(StrEnum):
     FUTURE_FENCE = "future-fence"
     CLEARED_GENERATION = "cleared-generation"
     LATE = "late"
+    REPEATED = "repeated"
     BAD_MARK_NAME = "bad-mark-name"
     STREAM_ENDING = "stream-ending"
     ATTACH_BUFFER_FULL = "attach-buffer-full"

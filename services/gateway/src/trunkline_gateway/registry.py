@@ -5,9 +5,9 @@ import time
 from typing import Final, Protocol
 
 from nats.aio.msg import Msg
+
 from trunkline_common import frames, subjects
 from trunkline_common.frames import Frame, FrameError
-
 from trunkline_gateway import metrics
 from trunkline_gateway.events import EndDecided, Event
 from trunkline_gateway.reasons import Drop, Ending

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from trunkline_common import log
-
 from trunkline_gateway import metrics
 from trunkline_gateway.reasons import EXPLANATIONS, Rejection
 

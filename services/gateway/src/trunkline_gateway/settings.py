@@ -3,8 +3,8 @@
 from typing import Final
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from trunkline_common.settings import CommonSettings, secrets
 
+from trunkline_common.settings import CommonSettings, secrets
 from trunkline_gateway.public_url import PublicUrl, is_loopback
 
 SENTENCE_CHARS_MAX: Final = 1_000

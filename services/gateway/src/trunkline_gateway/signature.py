@@ -8,7 +8,6 @@ import hmac
 from typing import Final
 
 from starlette.datastructures import FormData, ImmutableMultiDict
-from trunkline_common import log
 from twilio.request_validator import (  # type: ignore[import-untyped]  # twilio ships no types
     HMAC_SHA1,
     HMAC_SHA256,
@@ -16,6 +15,7 @@ from twilio.request_validator import (  # type: ignore[import-untyped]  # twilio
     get_signature_algorithm,
 )
 
+from trunkline_common import log
 from trunkline_gateway.public_url import PublicUrl
 from trunkline_gateway.reasons import Rejection
 

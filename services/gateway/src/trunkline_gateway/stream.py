@@ -17,7 +17,6 @@ from typing import Final, assert_never
 
 from trunkline_common import control
 from trunkline_common.frames import LATE_MS_MAX, Fence, Frame, FrameKind, Lateness, encode
-
 from trunkline_gateway import twilio
 from trunkline_gateway.events import (
     Abandon,
@@ -123,7 +122,7 @@ class Stream:
             or self.state is not State.ACTIVE
             or frame.fence != self.fence
             or frame.seq != self._down_seq
-            or frame.generation < self._generation
+            or frame.generation != self._generation
             or self._lateness.of(frame.t_ms, now) > LATE_MS_MAX
         ):
             return None
@@ -293,9 +292,21 @@ class Stream:
             return [DropFrame(Drop.STREAM_ENDING)]
         if frame.fence != self.fence:
             return [DropFrame(Drop.STALE_FENCE if frame.fence < self.fence else Drop.FUTURE_FENCE)]
-        lost: list[Command] = [FramesLost(frame.seq - self._down_seq)] if frame.seq > self._down_seq else []
-        self._down_seq = max(self._down_seq, frame.seq + 1)
-        return lost + self._on_current_frame(frame, now)
+        if frame.seq < self._down_seq:
+            return [DropFrame(Drop.REPEATED)]
+        commands: list[Command] = (
+            [FramesLost(frame.seq - self._down_seq)] if frame.seq > self._down_seq else []
+        )
+        self._down_seq = frame.seq + 1
+        if frame.generation > self._generation and frame.kind in {FrameKind.AUDIO, FrameKind.MARK}:
+            # The clear between them was lost, or is on its way by the slower connection.
+            commands += self._clear(frame.generation, now)
+        return commands + self._on_current_frame(frame, now)
+
+    def _clear(self, generation: int, now: float) -> list[Command]:
+        self._generation = generation
+        self._probe.cleared(now)
+        return [SendClear(self._outgoing.clear)]
 
     def _on_current_frame(self, frame: Frame, now: float) -> list[Command]:
         if frame.kind == FrameKind.HANG_UP:
@@ -305,9 +316,7 @@ class Stream:
         if frame.generation < self._generation:
             return [DropFrame(Drop.CLEARED_GENERATION)]
         if frame.kind == FrameKind.CLEAR:
-            self._generation = frame.generation
-            self._probe.cleared(now)
-            return [SendClear(self._outgoing.clear)]
+            return self._clear(frame.generation, now) if frame.generation > self._generation else []
         if self._lateness.of(frame.t_ms, now) > LATE_MS_MAX:
             return [DropFrame(Drop.LATE)]
         if frame.kind == FrameKind.AUDIO:

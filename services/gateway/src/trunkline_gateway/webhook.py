@@ -13,10 +13,10 @@ from fastapi.responses import PlainTextResponse
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+
 from trunkline_common import log, subjects
 from trunkline_common.control import NextStep
 from trunkline_common.subjects import InvalidTokenError
-
 from trunkline_gateway import metrics, twiml
 from trunkline_gateway.assignment import Failed, Full, Over, Ready
 from trunkline_gateway.gateway import Gateway
@@ -161,8 +161,8 @@ class _Answers:
         if streams.is_full:
             return _answer(webhook, "full", facts, busy)
         match await link.assignment.offer(facts):
-            case Ready(attach) if attach <= ATTACH_MAX:
-                facts = facts._replace(attach=attach)
+            case Ready(attach, started_at_ms) if attach <= ATTACH_MAX:
+                facts = facts._replace(attach=attach, started_at_ms=started_at_ms)
                 token = self._gateway.tokens.issue(facts, _now_ms())
                 return _answer(
                     webhook, "connect", facts, twiml.connect(self._gateway.public_url, facts, token)

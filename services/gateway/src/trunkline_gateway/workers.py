@@ -11,7 +11,6 @@ from typing import Final, Literal, Protocol
 
 from trunkline_common import log, subjects
 from trunkline_common.bus import Bus, NoAnswerError, NobodyListensError
-
 from trunkline_gateway import metrics
 from trunkline_gateway.events import EndDecided, Event, Pinged
 from trunkline_gateway.reasons import Ending

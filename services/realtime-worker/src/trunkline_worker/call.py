@@ -28,7 +28,6 @@ from trunkline_common.call_events import (
     Verdict,
 )
 from trunkline_common.control import NextStep, StopReason
-
 from trunkline_worker import events, realtime_api
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import (
@@ -46,14 +45,20 @@ from trunkline_worker.commands import (
 from trunkline_worker.dialogue import Dialogue
 from trunkline_worker.resample import ResamplerKind
 
-OFFER_S: Final = 30.0
-"""Twilio rings, sets up the stream and attaches within a few seconds, or the call is gone."""
+OFFER_S: Final = 60.0
+"""Twilio attaches within a few seconds, or the call is gone. Not shorter than a stream's token lives: a stream
+that comes late must not find the call ended."""
 
 ORPHAN_S: Final = 30.0
 """How long a call waits for Twilio to attach it again after its stream broke."""
 
-SETUP_S: Final = 6.0
-"""Socket, session.created and session.updated together; the caller hears nothing meanwhile."""
+GATEWAY_SILENCE_S: Final = 30.0
+"""A gateway sends something about every stream at least once a second, even when the caller's audio pauses. So
+long without a word, it is gone, and Twilio did not bring the call to another one."""
+
+SETUP_S: Final = 2.0
+"""Socket, session.created and session.updated together, in each try; the caller hears nothing meanwhile, and
+after three tries the fallback."""
 
 SESSION_TRIES_MAX: Final = 3
 RETRY_S: Final = 0.25
@@ -91,6 +96,9 @@ _STOPPED_FOR_GOOD: Final = {
 }
 """Every other reason leaves the caller on the line: Twilio may attach the call again."""
 
+_OURS: Final = {Verdict.MODEL_LOST, Verdict.MODEL_REFUSED, Verdict.WORKER_STOPPED, Verdict.GATEWAY_LOST}
+"""The caller did not want the end: Twilio is told to say so."""
+
 
 class Call:
     """One call, from the offer to its verdict."""
@@ -112,7 +120,18 @@ class Call:
         self._session_tries = 0
         self._session_asked_at = 0.0
         self._link_due_at: float | None = None
+        self._gateway_heard_at = 0.0
         self._greeted = False
+
+    @property
+    def duration_ms(self) -> int:
+        """Media time of the call so far."""
+        return self._dialogue.media_ms
+
+    @property
+    def interruptions(self) -> int:
+        """How often the caller interrupted so far."""
+        return self._dialogue.interruptions
 
     def start(self, now: float) -> list[Command]:
         """Begin with the offer: open a session before the stream is there."""
@@ -124,7 +143,8 @@ class Call:
         if self.state is State.ENDED:
             return None
         dialogue_at = self._dialogue.wake_at() if self.link is Link.OPEN else None
-        times = [at for at in (self._deadline, self._link_due_at, dialogue_at) if at is not None]
+        silence_at = self._gateway_heard_at + GATEWAY_SILENCE_S if self.state is State.TALKING else None
+        times = [at for at in (self._deadline, self._link_due_at, silence_at, dialogue_at) if at is not None]
         return min(times, default=None)
 
     def handle(self, event: events.Event, now: float) -> list[Command]:
@@ -133,6 +153,7 @@ class Call:
             return []
         if isinstance(event, events.CallerAudio):
             # Fifty times a second: nothing else can follow from it, and nothing of it is recorded.
+            self._gateway_heard_at = now
             return self._dialogue.caller_audio(event.t_ms, event.ulaw, now)
         commands = self._apply(event, now)
         if self.state is State.LINGERING and not self._dialogue.waits_for_words():
@@ -140,6 +161,8 @@ class Call:
         return commands
 
     def _apply(self, event: events.Event, now: float) -> list[Command]:
+        if isinstance(event, events.GatewayEvent):
+            self._gateway_heard_at = now
         match event:
             case events.MarkPlayed(name):
                 return self._dialogue.mark_played(name, now)
@@ -205,6 +228,9 @@ class Call:
                 return self._on_session_created(session_id)
             case events.SessionConfigured(_, echo):
                 return self._on_session_configured(echo, now)
+            case events.ResponseDone(status="failed", reason=code) if code in realtime_api.FATAL_CODES:
+                commands = self._dialogue.on_model(event, now) if self.link is Link.OPEN else []
+                return commands + self._on_session_lost(code, now, fatal=True)
             case events.ModelError() if event.fatal or self.link is not Link.OPEN:
                 return self._on_session_refused(event, now)
             case _ if self.link is Link.OPEN:
@@ -257,7 +283,7 @@ class Call:
         was_open = self.link is Link.OPEN
         commands: list[Command] = [
             CloseSession(self._session),
-            Record(ModelLost(session=self._session, reason=reason)),
+            Record(ModelLost(session=self._session, reason=reason, fatal=fatal)),
         ]
         self._dialogue.session_closed()
         self.link = Link.CLOSED
@@ -281,6 +307,8 @@ class Call:
                 commands += self._open_session(now)
             else:
                 commands += self._on_session_lost("setup-timeout", now, fatal=False)
+        if self.state is State.TALKING and now >= self._gateway_heard_at + GATEWAY_SILENCE_S:
+            return commands + self._hang_up(Verdict.GATEWAY_LOST, now)
         if self._deadline is not None and now >= self._deadline:
             match self.state:
                 case State.OFFERED:
@@ -313,13 +341,12 @@ class Call:
             commands.append(CloseSession(self._session))
         self.link = Link.CLOSED
         self.state = State.ENDED
-        fallback = self._verdict in {Verdict.MODEL_LOST, Verdict.MODEL_REFUSED, Verdict.WORKER_STOPPED}
         ended = CallEnded(
             outcome=self._verdict.outcome,
             reason=self._verdict.reason,
-            duration_ms=self._dialogue.media_ms,
-            interruptions=self._dialogue.interruptions,
+            duration_ms=self.duration_ms,
+            interruptions=self.interruptions,
             events_expected=0,
         )
-        next_step = NextStep.FALLBACK if fallback else NextStep.HANG_UP
+        next_step = NextStep.FALLBACK if self._verdict in _OURS else NextStep.HANG_UP
         return [*commands, Record(ended), Finish(self._verdict, next_step)]

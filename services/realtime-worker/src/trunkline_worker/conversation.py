@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from trunkline_common.call_events import AgentTurn, CallerTurn
-
 from trunkline_worker.playback import Cut
 
 TRANSCRIPT_WAIT_S: Final = 10.0

@@ -16,7 +16,6 @@ Rules:
 from typing import Final
 
 from trunkline_common.call_events import AgentTurn, CallerTurn, TurnLatency
-
 from trunkline_worker import events, realtime_api
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import (

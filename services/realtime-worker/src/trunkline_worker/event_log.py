@@ -11,10 +11,10 @@ from typing import Final
 
 import nats.errors
 from nats.js.errors import APIError
+
 from trunkline_common import call_events, log, subjects
 from trunkline_common.bus import Bus
 from trunkline_common.call_events import Envelope
-
 from trunkline_worker import metrics
 
 EVENTS_WAITING_MAX: Final = 50_000
@@ -26,6 +26,9 @@ LANES: Final = 8
 ACK_TIMEOUT_S: Final = 2.0
 RETRY_S: Final = 0.1
 RETRY_MAX_S: Final = 2.0
+
+_NOT_STORED: Final = (nats.errors.Error, APIError, TimeoutError, OSError, RuntimeError)
+"""What nats-py raises when a publish fails; the last two come from a socket whose loss it has not noticed."""
 
 _log = log.get(__name__)
 
@@ -89,7 +92,7 @@ class EventLog:
                     timeout=ACK_TIMEOUT_S,
                     headers={"Nats-Msg-Id": envelope.message_id},
                 )
-            except (nats.errors.Error, APIError, TimeoutError) as error:
+            except _NOT_STORED as error:
                 metrics.EVENTS_RETRIED.inc()
                 if retry_s == RETRY_S:
                     _log.warning("event-log-retry", why=str(error) or type(error).__name__)

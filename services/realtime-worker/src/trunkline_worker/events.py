@@ -231,14 +231,5 @@ ModelEvent = (
     | CallerText
     | ModelError
 )
-Event = (
-    CallerAudio
-    | Attached
-    | MarkPlayed
-    | KeyPressed
-    | StreamStopped
-    | LineMeasured
-    | ModelEvent
-    | Tick
-    | WorkerStopping
-)
+GatewayEvent = CallerAudio | Attached | MarkPlayed | KeyPressed | StreamStopped | LineMeasured
+Event = GatewayEvent | ModelEvent | Tick | WorkerStopping

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from nats.aio.msg import Msg
+
 from trunkline_common import control, frames, log, subjects
-from trunkline_common.bus import Bus, Subscription
+from trunkline_common.bus import Bus, NoAnswerError, Subscription
+from trunkline_common.call_events import Verdict
 from trunkline_common.control import (
     AssignReply,
     AssignRequest,
@@ -24,8 +26,7 @@ from trunkline_common.control import (
 )
 from trunkline_common.frames import Fence
 from trunkline_common.service import Life
-
-from trunkline_worker import events, metrics
+from trunkline_worker import events, metrics, session
 from trunkline_worker.agent import Agent
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
@@ -76,6 +77,7 @@ class Host:
         self._ended: OrderedDict[str, _Held] = OrderedDict()
         self._queue: Subscription | None = None
         self._queue_lock = asyncio.Lock()
+        self._taking: set[str] = set()
         self._draining = False
         self._changed = asyncio.Event()
         self._endings: set[asyncio.Task[None]] = set()
@@ -91,6 +93,7 @@ class Host:
             asyncio.create_task(self._heartbeat(), name="heartbeat"),
         ]
         try:
+            session.prepare(self._settings)
             await self._match_queue_to_room()
             life.started()
             _log.info("worker-ready", worker=self.worker, capacity=self._settings.worker_capacity)
@@ -148,21 +151,26 @@ class Host:
             metrics.ASSIGNMENTS.labels("malformed").inc()
             _log.warning("assign-malformed", why=str(error))
             return
-        reason = await self._take(request)
+        try:
+            reason = await self._take(request)
+        except NoAnswerError as error:
+            _log.warning("assign-not-possible", why=str(error))
+            reason = "bus"
         metrics.ASSIGNMENTS.labels(reason or "taken").inc()
         await message.respond(control.encode(AssignReply(ok=not reason, worker=self.worker, reason=reason)))
+        await self._match_queue_to_room()
 
     async def _take(self, request: AssignRequest) -> str:
         """Take the call; return an empty string, or why not."""
-        held = self._live.get(request.call_id)
-        if held is not None:
+        if request.call_id in self._live:
             # The same question again, because our answer was late: the answer is still yes.
-            held.runner.fence = max(held.runner.fence, request.fence)
             return ""
         if self._draining:
             return "draining"
-        if len(self._live) >= self._settings.worker_capacity:
+        if len(self._live) + len(self._taking) >= self._settings.worker_capacity:
             return "full"
+        if request.call_id in self._taking:
+            return "taking"
         runner = CallRunner(
             request,
             self.worker,
@@ -172,14 +180,17 @@ class Host:
             self._event_log,
             self._on_finish,
         )
-        owner = await self._bus.subscribe(subjects.owner(request.call_id), self._on_owner_request)
+        self._taking.add(request.call_id)
+        try:
+            owner = await self._bus.subscribe(subjects.owner(request.call_id), self._on_owner_request)
+        finally:
+            self._taking.discard(request.call_id)
         previous = self._ended.pop(request.call_id, None)
         if previous is not None:
             await previous.owner.end()
         self._live[request.call_id] = _Held(runner, owner)
         metrics.CALLS_ACTIVE.set(len(self._live))
         runner.start()
-        await self._match_queue_to_room()
         return ""
 
     async def _on_owner_request(self, message: Msg) -> None:
@@ -192,38 +203,45 @@ class Host:
             return
         if held is None:
             return
-        ok = True
-        if request.op == "attach":
-            ok = self._attach(held, request)
-        await message.respond(control.encode(self._owner_reply(held, ok=ok)))
+        if request.op == "who":
+            await message.respond(control.encode(self._owner_reply(held, held.runner.fence, ok=True)))
+        elif request.worker in {"", self.worker}:
+            await self._attach(held, request, message)
+        elif not held.attach_seen:
+            # Our answer to the offer came too late, and another worker was chosen.
+            held.runner.give_up()
 
-    def _attach(self, held: _Held, request: OwnerRequest) -> bool:
-        """Let the newest stream of a call carry it; return False for one whose number was used already."""
+    async def _attach(self, held: _Held, request: OwnerRequest, message: Msg) -> None:
+        """Let the newest stream of a call carry it; refuse one whose number was used already."""
         attach = request.fence.attach
         runner = held.runner
         if runner.finished or attach <= held.attach_seen or attach < runner.fence.attach:
-            return False
+            await message.respond(control.encode(self._owner_reply(held, runner.fence, ok=False)))
+            return
         held.attach_seen = attach
         fence = runner.fence if runner.fence.attach == attach else Fence(attach, 1)
+        # Before the agent speaks: the gateway buffers little of what comes ahead of this answer.
+        await message.respond(control.encode(self._owner_reply(held, fence, ok=True)))
         runner.attach(fence, subjects.token(request.gateway), request.stream_sid)
-        return True
 
-    def _owner_reply(self, held: _Held, *, ok: bool) -> OwnerReply:
+    def _owner_reply(self, held: _Held, fence: Fence, *, ok: bool) -> OwnerReply:
         runner = held.runner
         state: OwnerState = "ended" if runner.finished else "active" if held.attach_seen else "offered"
         return OwnerReply(
             ok=ok,
             worker=self.worker,
-            fence=runner.fence,
+            fence=fence,
             state=state,
             next=runner.next_step,
+            started_at_ms=runner.started_at_ms,
         )
 
     # --- Bookkeeping
 
     def _on_finish(self, runner: CallRunner) -> None:
         held = self._live.pop(runner.call_id)
-        self._ended[runner.call_id] = held
+        if runner.verdict not in {None, Verdict.WORKER_STOPPED}:
+            self._ended[runner.call_id] = held
         metrics.CALLS_ACTIVE.set(len(self._live))
         self._changed.set()
         task = asyncio.create_task(self._bury(held), name="bury")
@@ -231,8 +249,14 @@ class Host:
         task.add_done_callback(self._endings.discard)
 
     async def _bury(self, held: _Held) -> None:
-        """Offer the room again at once; forget the call once nobody can ask for it any more."""
+        """Offer the room again at once; forget the call once nobody can ask for it any more.
+
+        A call that this worker gave up, or leaves because it stops, is another worker's to answer for.
+        """
         await self._match_queue_to_room()
+        if held.runner.call_id not in self._ended:
+            await held.owner.end()
+            return
         while len(self._ended) > TOMBSTONES_MAX:
             _, oldest = self._ended.popitem(last=False)
             await oldest.owner.end()
@@ -247,7 +271,11 @@ class Host:
             room = not self._draining and len(self._live) < self._settings.worker_capacity
             if room and self._queue is None:
                 subject = subjects.assign(self._settings.trunkline_region)
-                self._queue = await self._bus.subscribe(subject, self._on_assign, subjects.ASSIGN_QUEUE)
+                try:
+                    self._queue = await self._bus.subscribe(subject, self._on_assign, subjects.ASSIGN_QUEUE)
+                except NoAnswerError as error:
+                    # The next heartbeat tries again.
+                    _log.warning("worker-not-in-queue", why=str(error))
             elif not room and self._queue is not None:
                 queue, self._queue = self._queue, None
                 await queue.end()
@@ -262,4 +290,5 @@ class Host:
                 draining=self._draining,
             )
             await self._bus.publish(subject, control.encode(beat))
+            await self._match_queue_to_room()
             await asyncio.sleep(HEARTBEAT_S)

@@ -1,10 +1,10 @@
 """The `worker` command: builds the parts in order and runs them."""
 
 import click
+
 from trunkline_common import service, settings
 from trunkline_common.bus import Bus
 from trunkline_common.service import Life
-
 from trunkline_worker.agent import Agent
 from trunkline_worker.host import GOODBYE_S, Host
 from trunkline_worker.settings import WorkerSettings

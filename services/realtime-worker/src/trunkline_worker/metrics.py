@@ -15,12 +15,12 @@ ASSIGNMENTS = Counter("trunkline_worker_assignments", "Answers to gateways that 
 
 UP_SECONDS = Histogram(
     "trunkline_worker_up_seconds",
-    "Our own work on a caller's frame: received from NATS until handed to the model's socket.",
+    "Our own work on a caller's frame: received from NATS until written to the model's socket, queues included.",
     buckets=_SHORT_S,
 )
 DOWN_SECONDS = Histogram(
     "trunkline_worker_down_seconds",
-    "Our own work on an audio delta: received from the model until handed to NATS.",
+    "Our own work on an audio delta: received from the model until handed to NATS, queues included.",
     buckets=_SHORT_S,
 )
 MODEL_SECONDS = Histogram(

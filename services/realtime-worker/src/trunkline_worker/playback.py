@@ -181,7 +181,8 @@ class Playback:
         """Start a new generation; return what was cut, in order: the one that was playing, then unheard ones."""
         heard_ms = self.heard_ms(now)
         cuts = [
-            Cut(item.item_id, heard_ms[item.item_id], item.generated_ms, item.complete) for item in self._items
+            Cut(item.item_id, heard_ms[item.item_id], item.generated_ms, item.complete)
+            for item in self._items
         ]
         self.generation += 1
         self._items.clear()

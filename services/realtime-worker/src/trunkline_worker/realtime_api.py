@@ -9,8 +9,8 @@ import base64
 from typing import Any, Final
 
 import msgspec
-from trunkline_common.call_events import Usage
 
+from trunkline_common.call_events import Usage
 from trunkline_worker import commands, events
 
 FATAL_CODES: Final = {
@@ -45,6 +45,13 @@ PASSING_CODES: Final = frozenset(
 SESSION_OVER_CODES: Final = frozenset({"session_expired"})
 
 CONFIGURATION_REJECTED: Final = "configuration-rejected"
+_HTTP_ADVICE: Final = {
+    "connect-http-401": "check OPENAI_API_KEY",
+    "connect-http-403": "check OPENAI_API_KEY and what it may use",
+    "connect-http-404": "check OPENAI_REALTIME_URL and OPENAI_REALTIME_MODEL",
+    "connect-http-410": "set OPENAI_REALTIME_MODEL to a model that still exists",
+    "connect-http-429": "the account's limit is reached, or raise it",
+}
 FATAL_CLOSES: Final = {
     3000: "check OPENAI_API_KEY",
     4000: "the server rejected our requests; check OPENAI_REALTIME_URL and OPENAI_REALTIME_MODEL",
@@ -314,7 +321,11 @@ def lost_by_close(session: int, code: int | None, reason: str) -> events.Session
 
 
 def advice(reason: str) -> str:
-    """Return what a person should do about a lost session, or an empty string."""
+    """Return what a person should do about a lost session, or an empty string when it passes by itself."""
+    if reason in _HTTP_ADVICE:
+        return _HTTP_ADVICE[reason]
+    if reason == "setup-timeout" or reason.startswith("connect-"):
+        return "check OPENAI_REALTIME_URL and the way to it"
     if reason.startswith(CONFIGURATION_REJECTED):
         return (
             "the model does not take this session's configuration; check OPENAI_REALTIME_MODEL and the agent"

@@ -11,11 +11,19 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
+
 from trunkline_common import call_events, control, log, subjects
-from trunkline_common.call_events import CallEnded, CallEvent, ModelConnected, ModelLost, TurnLatency, Verdict
+from trunkline_common.call_events import (
+    CallEnded,
+    CallEvent,
+    Envelope,
+    ModelConnected,
+    ModelLost,
+    TurnLatency,
+    Verdict,
+)
 from trunkline_common.control import AssignRequest, NextStep
 from trunkline_common.frames import LATE_MS_MAX, Fence, Frame, FrameKind, Lateness, encode
-
 from trunkline_worker import commands, events, metrics, realtime_api
 from trunkline_worker.agent import Agent
 from trunkline_worker.call import Call
@@ -43,10 +51,12 @@ class CallRunner:
         on_finish: Callable[["CallRunner"], None],
     ) -> None:
         self.call_id = request.call_id
+        self.started_at_ms = request.started_at_ms
         self.fence = request.fence
         self.next_step = NextStep.HANG_UP
         """What Twilio should be told once the call has ended."""
         self.finished = False
+        self.verdict: Verdict | None = None
         self.gateway = ""
         self.consumed_seq = -1
         self._request = request
@@ -66,6 +76,8 @@ class CallRunner:
         self._down_seq = 0
         self._lateness = Lateness()
         self._event_number = 0
+        self._unattached: list[Envelope] | None = []
+        """Events that wait for the first stream: a worker whose offer was not taken up leaves no trace."""
         self._log = _log.bind(call_id=self.call_id)
 
     def start(self) -> None:
@@ -78,6 +90,7 @@ class CallRunner:
         """A stream of this call is open at `gateway`; the one before it, if any, is told to go."""
         if self.gateway:
             self._send(FrameKind.HANG_UP, 0, control.encode(control.HangUp(next=NextStep.HANG_UP)))
+        self._write_waiting_events()
         self.fence = fence
         self.gateway = gateway
         self.consumed_seq = -1
@@ -87,6 +100,13 @@ class CallRunner:
         self._lateness = Lateness()
         self._log.info("call-attached", fence=str(fence), gateway=gateway)
         self.apply(events.Attached(gateway, stream_sid))
+
+    def give_up(self) -> None:
+        """Another worker carries this call: end without a word, a verdict or an event."""
+        self._log.info("call-given-up")
+        self._unattached = None
+        self.finished = True
+        self._stop()
 
     def take_frame(self, frame: Frame) -> None:
         """Apply a frame from the gateway; refuse one of another owner, or one that is too late to matter."""
@@ -132,12 +152,10 @@ class CallRunner:
         match command:
             case commands.SendToModel(event):
                 if self._session is not None:
-                    self._session.send(event)
-                    if isinstance(event, commands.AppendAudio):
-                        metrics.UP_SECONDS.observe(time.perf_counter() - self._received_at)
+                    is_audio = isinstance(event, commands.AppendAudio)
+                    self._session.send(event, self._received_at if is_audio else 0.0)
             case commands.Play(generation, ulaw):
                 self._send(FrameKind.AUDIO, generation, ulaw)
-                metrics.DOWN_SECONDS.observe(time.perf_counter() - self._received_at)
             case commands.PutMark(generation, name):
                 self._send(FrameKind.MARK, generation, name.encode())
             case commands.ClearPlayback(generation):
@@ -165,27 +183,35 @@ class CallRunner:
         t_ms = int((self._loop.time() - self._attached_at) * 1000)
         frame = Frame(kind, self.fence, self._down_seq, t_ms, generation, payload)
         self._down_seq += 1
-        self._downlink.send(self._down_subject, encode(frame))
+        self._downlink.send(self._down_subject, encode(frame), kind, self._received_at)
 
     def _record(self, event: CallEvent) -> None:
         match event:
             case ModelConnected(connect_ms=connect_ms):
                 metrics.MODEL_CONNECT_SECONDS.observe(connect_ms / 1000)
-            case ModelLost(reason=reason):
-                self._report_lost_model(reason)
+            case ModelLost():
+                self._report_lost_model(event)
             case CallEnded():
                 event = msgspec.structs.replace(event, events_expected=self._event_number + 1)
-        self._event_log.append(
-            call_events.seal(
-                event,
-                call_id=self.call_id,
-                call_started_at_ms=self._request.started_at_ms,
-                fence=self.fence,
-                n=self._event_number,
-                at_ms=time.time_ns() // 1_000_000,
-            )
+        envelope = call_events.seal(
+            event,
+            call_id=self.call_id,
+            call_started_at_ms=self._request.started_at_ms,
+            # Of the owner, not of the stream: a call that Twilio attaches again goes on counting.
+            fence=self._request.fence,
+            n=self._event_number,
+            at_ms=time.time_ns() // 1_000_000,
         )
         self._event_number += 1
+        if self._unattached is None:
+            self._event_log.append(envelope)
+        else:
+            self._unattached.append(envelope)
+
+    def _write_waiting_events(self) -> None:
+        waiting, self._unattached = self._unattached, None
+        for envelope in waiting or ():
+            self._event_log.append(envelope)
 
     def _record_latency(self, latency: TurnLatency) -> None:
         metrics.MODEL_SECONDS.observe(latency.model_ms / 1000)
@@ -193,13 +219,13 @@ class CallRunner:
         worker_ms = (time.perf_counter() - self._received_at) * 1000
         self._record(msgspec.structs.replace(latency, worker_ms=worker_ms))
 
-    def _report_lost_model(self, reason: str) -> None:
-        advice = realtime_api.advice(reason)
-        metrics.MODEL_LOST.labels("fatal" if advice else "passing").inc()
-        if advice:
-            self._log.error("model-refused", reason=reason, do=advice)
+    def _report_lost_model(self, lost: ModelLost) -> None:
+        metrics.MODEL_LOST.labels("fatal" if lost.fatal else "passing").inc()
+        advice = realtime_api.advice(lost.reason)
+        if lost.fatal:
+            self._log.error("model-refused", reason=lost.reason, do=advice)
         else:
-            self._log.warning("model-lost", reason=reason)
+            self._log.warning("model-lost", reason=lost.reason, do=advice)
 
     def _close_session(self) -> None:
         if self._session is not None:
@@ -207,13 +233,15 @@ class CallRunner:
             self._session = None
 
     def _fail(self) -> None:
+        if self.finished:
+            return
         self._send(FrameKind.HANG_UP, 0, control.encode(control.HangUp(next=_FAULT_NEXT)))
         self._close_session()
         ended = CallEnded(
             outcome=Verdict.WORKER_ERROR.outcome,
             reason=Verdict.WORKER_ERROR.reason,
-            duration_ms=int((self._loop.time() - self._attached_at) * 1000),
-            interruptions=0,
+            duration_ms=self._call.duration_ms,
+            interruptions=self._call.interruptions,
             events_expected=0,
         )
         self._record(ended)
@@ -223,11 +251,17 @@ class CallRunner:
         if self.finished:
             return
         self.finished = True
+        self.verdict = verdict
         self.next_step = next_step
-        if self._timer is not None:
-            self._timer.cancel()
+        self._write_waiting_events()
         metrics.CALLS_ENDED.labels(verdict.outcome, verdict.reason).inc()
         self._log.info("call-ended", outcome=verdict.outcome, reason=verdict.reason)
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._close_session()
         self._on_finish(self)
 
     def _arm_timer(self) -> None:
@@ -256,10 +290,18 @@ def _event_of(frame: Frame) -> events.Event | None:
             case FrameKind.DTMF:
                 return events.KeyPressed(frame.payload.decode("ascii"))
             case FrameKind.STOP:
-                return events.StreamStopped(control.StopReason(frame.payload.decode("ascii")))
+                return events.StreamStopped(_stop_reason(frame.payload.decode("ascii")))
             case FrameKind.LINE:
                 report = control.decode(frame.payload, control.LineReport)
                 return events.LineMeasured(report.twilio_rtt_ms, report.bus_rtt_ms)
     except (ValueError, control.ControlError):
         return None
     return None
+
+
+def _stop_reason(word: str) -> control.StopReason:
+    try:
+        return control.StopReason(word)
+    except ValueError:
+        # From a newer gateway. The stream is over in any case; Twilio may attach the call again.
+        return control.StopReason.STREAM_LOST

@@ -4,16 +4,18 @@ Whatever goes wrong becomes one `SessionLost`, and after that nothing more is sa
 """
 
 import asyncio
+import functools
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlencode
 
-from trunkline_common import log
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
+from trunkline_common import log
 from trunkline_worker import metrics, realtime_api
 from trunkline_worker.commands import ClientEvent
 from trunkline_worker.events import (
@@ -39,6 +41,18 @@ OUTBOX_MESSAGES_MAX: Final = 500
 _log = log.get(__name__)
 
 
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Return the one context of all sessions: making one blocks every call of the process for 60 ms."""
+    return ssl.create_default_context()
+
+
+def prepare(settings: WorkerSettings) -> None:
+    """Do what only the first session would have to wait for."""
+    if settings.openai_realtime_url.startswith("wss://"):
+        _tls()
+
+
 class Session:
     """One socket, for one call."""
 
@@ -49,21 +63,26 @@ class Session:
         self._url = f"{settings.openai_realtime_url}?{urlencode({'model': model})}"
         self._key = settings.openai_api_key
         self._on_event = on_event
-        self._outbox: deque[bytes] = deque()
+        self._outbox: deque[tuple[bytes, float]] = deque()
         self._work = asyncio.Event()
         self._closed = False
         self._task = asyncio.create_task(self._run(), name=f"model-session-{number}")
         self._ping: asyncio.Task[None] | None = None
 
-    def send(self, event: ClientEvent) -> None:
-        """Queue one event; events leave in order."""
+    def send(self, event: ClientEvent, received_at: float = 0.0) -> None:
+        """Queue one event; events leave in order.
+
+        `received_at`, by `time.perf_counter`, is when a caller's frame reached this process.
+        """
         if self._closed:
             return
         if len(self._outbox) >= OUTBOX_MESSAGES_MAX:
             metrics.SESSION_OUTBOX_OVERFLOWS.inc()
-            self._lost(SessionLost(self._number, "socket-stalled", fatal=False))
+            # Not at once: the caller is performing the commands of another event.
+            lost = SessionLost(self._number, "socket-stalled", fatal=False)
+            asyncio.get_running_loop().call_soon(self._lost, lost)
             return
-        self._outbox.append(realtime_api.encode(event))
+        self._outbox.append((realtime_api.encode(event), received_at))
         self._work.set()
 
     def close(self) -> None:
@@ -71,14 +90,11 @@ class Session:
         self._closed = True
         self._work.set()
 
-    async def ended(self) -> None:
-        """Wait until the socket is closed."""
-        await asyncio.gather(self._task, return_exceptions=True)
-
     async def _run(self) -> None:
         try:
             connection = await connect(
                 self._url,
+                ssl=_tls() if self._url.startswith("wss://") else None,
                 additional_headers={"Authorization": f"Bearer {self._key.get_secret_value()}"},
                 compression=None,
                 open_timeout=CONNECT_TIMEOUT_S,
@@ -111,7 +127,10 @@ class Session:
             await self._work.wait()
             self._work.clear()
             while self._outbox and not self._closed:
-                await connection.send(self._outbox.popleft(), text=True)
+                message, received_at = self._outbox.popleft()
+                await connection.send(message, text=True)
+                if received_at:
+                    metrics.UP_SECONDS.observe(time.perf_counter() - received_at)
 
     async def _read(self, connection: ClientConnection) -> None:
         try:

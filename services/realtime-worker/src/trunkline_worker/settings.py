@@ -3,8 +3,8 @@
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
-from trunkline_common.settings import CommonSettings
 
+from trunkline_common.settings import CommonSettings
 from trunkline_worker.agent import DEAD_MODELS
 from trunkline_worker.events import AudioPath
 

@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any, Final
 
 import click
+
 from trunkline_common import service, settings
 from trunkline_common.bus import Bus
 from trunkline_common.service import Life
-
 from trunkline_transcripts import database, schema_version
 from trunkline_transcripts.consumer import Consumer
 from trunkline_transcripts.settings import TranscriptsSettings

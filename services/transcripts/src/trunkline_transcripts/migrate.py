@@ -17,8 +17,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from trunkline_common import settings
 
+from trunkline_common import settings
 from trunkline_transcripts import database, schema_version
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.settings import DatabaseSettings

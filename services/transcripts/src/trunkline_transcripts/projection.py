@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar, assert_never
 
 import msgspec
+
 from trunkline_common.call_events import (
     AgentTurn,
     CallAttached,
@@ -23,7 +24,6 @@ from trunkline_common.call_events import (
     TurnLatency,
     Usage,
 )
-
 from trunkline_transcripts.entry import Entry
 
 EventNumber = tuple[int, int, int]

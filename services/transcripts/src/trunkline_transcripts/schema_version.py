@@ -10,9 +10,9 @@ from typing import Final
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
 from trunkline_common import log
 from trunkline_common.service import Life
-
 from trunkline_transcripts import database
 
 NEEDED: Final = 1

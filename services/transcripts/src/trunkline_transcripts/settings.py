@@ -5,6 +5,7 @@ from typing import Final
 from pydantic import Field, SecretStr, field_validator
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
+
 from trunkline_common.settings import CommonSettings
 
 DRIVER: Final = "postgresql+asyncpg"

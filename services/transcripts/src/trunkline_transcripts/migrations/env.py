@@ -1,6 +1,7 @@
 """Called by Alembic; `trunkline migrate` hands over its connection and its printer."""
 
 from alembic import context
+
 from trunkline_transcripts.tables import metadata
 
 context.configure(
