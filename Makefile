@@ -5,6 +5,7 @@ UV_VERSION := 0.13.9
 UV := .uv/bin/uv
 BIN := .venv/bin
 PACKAGES := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
+SYNC = $(UV) sync --locked --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 export UV_PYTHON_DOWNLOADS := never
 # Compiled once here instead of at each first start.
 export UV_COMPILE_BYTECODE := 1
@@ -16,21 +17,21 @@ export UV_NO_PROGRESS ?= 1
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/.ready ## Install everything into .venv (the other targets do it by themselves)
+setup: .venv/.complete ## Install everything into .venv (the other targets do it by themselves)
 
 demo: .venv/.ready ## Answer one simulated phone call, live, and show what happened
-	@$(BIN)/trunkline demo
+	@$(BIN)/trunkline demo $(ARGS)
 
 up: .venv/.ready ## Run the whole system on this machine until Ctrl-C
-	@$(BIN)/trunkline up
+	@$(BIN)/trunkline up $(ARGS)
 
 call: .venv/.ready ## Place one simulated call at the system that `make up` runs
-	@$(BIN)/trunkline call
+	@$(BIN)/trunkline call $(ARGS)
 
-test: .venv/.ready ## Run every test, on real servers of its own
+test: .venv/.complete ## Run every test, on real servers of its own
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
-check: .venv/.ready ## Format, lint, types, import contracts, house rules: what CI runs
+check: .venv/.complete ## Format, lint, types, import contracts, house rules: what CI runs
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy libs services tests bench
@@ -38,7 +39,7 @@ check: .venv/.ready ## Format, lint, types, import contracts, house rules: what 
 	$(BIN)/pytest -q tests/test_rules.py
 	$(UV) lock --check
 
-format: .venv/.ready ## Put every file into the house format
+format: .venv/.complete ## Put every file into the house format
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
@@ -48,9 +49,16 @@ lock: $(UV) ## Lock dependencies anew after a change in a pyproject.toml
 clean: ## Remove what the other targets made
 	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
+# What runs: the services, the simulators, the local servers.
 .venv/.ready: $(UV) pyproject.toml uv.lock $(PACKAGES)
-	@echo "Installing the locked packages into .venv (once; about a minute)"
-	@$(UV) sync --locked --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@echo "Installing the locked packages into .venv (once; about half a minute)"
+	@$(SYNC) --inexact --no-default-groups --package trunkline-local
+	@touch $@
+
+# And the tools of a developer.
+.venv/.complete: .venv/.ready
+	@echo "Installing the locked development tools into .venv (once)"
+	@$(SYNC)
 	@touch $@
 
 # uv in an environment of its own: nothing is installed outside this folder.

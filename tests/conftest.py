@@ -9,11 +9,21 @@ import inspect
 import logging
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import structlog
 from blockbuster import blockbuster_ctx
 
 pytest_plugins = ["infra"]
+
+# How fast an example runs says nothing about it on a shared machine.
+hypothesis.settings.register_profile(
+    "trunkline",
+    deadline=None,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("trunkline")
 
 OUR_PACKAGES = [
     "trunkline_common",

@@ -1,14 +1,15 @@
 """Reads spoken digits back from sound, with a recogniser that was trained on people."""
 
+import os
 import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import soxr
 from numpy.typing import NDArray
-from pocketsphinx import Decoder
 
 RECOGNISER_HZ = 16_000
 
@@ -32,6 +33,12 @@ def spoken_digits(sound: NDArray[np.int16], rate_hz: int) -> str:
 
 @cache
 def _decoder() -> Any:
+    try:
+        from pocketsphinx import Decoder
+    except ImportError:
+        if os.environ.get("TRUNKLINE_TOOLS") == "required":
+            raise
+        pytest.skip("pocketsphinx has no wheel for this Python")
     with tempfile.TemporaryDirectory() as directory:
         grammar = Path(directory) / "digits.gram"
         grammar.write_text(GRAMMAR)

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from trunkline_gateway.settings import GatewaySettings
+from trunkline_transcripts.settings import TranscriptsSettings
+from trunkline_worker.settings import WorkerSettings
+
 ROOT = Path(__file__).parent.parent
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
@@ -128,3 +132,14 @@ def test_every_make_target_is_in_the_readme_or_the_contributors_page() -> None:
     told = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
 
     assert [target for target in targets if f"make {target}" not in told] == []
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    told = (ROOT / "README.md").read_text()
+    fields = {
+        name.upper()
+        for settings_type in (GatewaySettings, WorkerSettings, TranscriptsSettings)
+        for name in settings_type.model_fields
+    }
+
+    assert [field for field in sorted(fields) if f"`{field}`" not in told] == []

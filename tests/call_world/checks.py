@@ -22,7 +22,9 @@ ROUNDING_MS = 2
 LATE_MS_MAX = 10
 """By this much the world is late at most when it wakes the call."""
 
-FALLBACK_VERDICTS = {Verdict.MODEL_LOST, Verdict.MODEL_REFUSED, Verdict.WORKER_STOPPED}
+FALLBACK_VERDICTS = {
+    *(Verdict.MODEL_LOST, Verdict.MODEL_REFUSED, Verdict.WORKER_STOPPED, Verdict.GATEWAY_LOST),
+}
 CALLER_VERDICTS = {Verdict.CALLER_HUNG_UP, Verdict.CALLER_LEFT_EARLY, Verdict.BAD_STREAM}
 
 

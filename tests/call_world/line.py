@@ -116,7 +116,9 @@ class Line:
             reason = draw.choice([StopReason.STREAM_LOST, StopReason.GATEWAY_STOPPED])
             self._up(stream, events.StreamStopped(reason))
         self._end(stream, self._world.now)
-        if not told or draw.random() < 0.8:
+        # The second gateway that dies without a word takes the caller with it.
+        comes_back = draw.random() < 0.8 if told else self.streams_opened == 1
+        if comes_back:
             self._world.after(draw.choice([0.1, 0.5, 2.0, 12.0]), self._attach)
 
     def _hang_up(self, stream: Stream) -> None:

@@ -27,7 +27,8 @@ async def test_spoken_digits_arrive_at_both_ends(
     async with start_system(settings={"worker": worker_settings}) as running:
         call = await dial_and_read_back(running, "digits")
 
-    assert call.result.clean, call.result
+    assert call.result.script_finished
+    assert call.result.warnings == []
     assert rejected_events(call) == []
     assert digits_heard_by_model(call) == [text_of(f"caller-digits-{number}") for number in range(1, 5)]
     assert digits_heard_by_caller(call) == [text_of(f"agent-digits-{number}") for number in range(1, 5)]
@@ -52,6 +53,8 @@ async def test_an_interruption_cuts_what_the_caller_did_not_hear(start_system: S
     assert 0 < len(cut[0].heard) < len(cut[0].said)
     # Twilio dropped what it still held, and played nothing of it afterwards.
     assert call.result.cleared_bytes > 0
+    # Marks come every 200 ms, and between them the clock runs on.
+    assert cut[0].heard_ms == pytest.approx(played_of_the_cut_item_ms(call), abs=200)
 
 
 async def test_a_call_is_stored_whole(start_system: StartSystem) -> None:
@@ -101,11 +104,29 @@ async def test_without_a_worker_the_caller_hears_the_fallback_at_once(start_syst
         result = await dial(running, "digits")
 
     assert len(result.said) == 1
+    assert "busy" in result.said[0]
     assert result.attaches == 0
 
 
 def text_of(utterance_id: str) -> str:
     return recordings.utterance(utterance_id).text
+
+
+def played_of_the_cut_item_ms(call: PlacedCall) -> float:
+    """How much of the item that was cleared the telephone had really played, by its own trace."""
+    assert call.result.trace is not None
+    began_bytes: dict[str, int] = {}
+    total_bytes = unmarked_from = 0
+    for event in (json.loads(line) for line in call.result.trace.read_text().splitlines()):
+        if event["event"] == "media-received":
+            total_bytes = event["total_bytes"]
+        elif event["event"] == "mark-received":
+            began_bytes.setdefault(event["name"].split(":")[1], unmarked_from)
+            unmarked_from = total_bytes
+        elif event["event"] == "clear-received":
+            cut_item_began = list(began_bytes.values())[-1]
+            return (total_bytes - event["dropped_bytes"] - cut_item_began) / 8
+    raise AssertionError("nothing was cleared")
 
 
 def rejected_events(call: PlacedCall) -> list[dict[str, object]]:

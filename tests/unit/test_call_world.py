@@ -42,7 +42,7 @@ THINGS_TO_SEE = {
     *("caller-audio-dropped-ms", "caller-audio-repeated", "caller-gap-padded-ms"),
     *("response completed", "response cancelled", "response incomplete", "response failed"),
     *("transcript completed", "transcript failed", "transcript missing"),
-    *(verdict.name for verdict in Verdict if verdict not in {Verdict.WORKER_ERROR, Verdict.GATEWAY_LOST}),
+    *(verdict.name for verdict in Verdict if verdict is not Verdict.WORKER_ERROR),
 }
 
 

@@ -143,6 +143,15 @@ def load(settings_type: type[S]) -> S:
         ) from None
 
 
+def variables(settings_type: type[CommonSettings]) -> str:
+    """Return what `--help` says of the environment: each variable, its meaning with the unit, its default."""
+    lines = ["\b", "Environment (each also as NAME_FILE, a file that holds the value):"]
+    for name, field in settings_type.model_fields.items():
+        default = "required" if field.is_required() else "not set" if field.default is None else field.default
+        lines.append(f"  {name.upper()}: {field.description} [{default}]")
+    return "\n".join(lines)
+
+
 def secrets(value: SecretStr) -> tuple[str, ...]:
     """Split a comma-separated secret, as used while one value replaces another."""
     return tuple(part.strip() for part in value.get_secret_value().split(",") if part.strip())

@@ -1,6 +1,7 @@
 """`trunkline demo`: everything started, one phone call answered live, and what it left behind."""
 
 import asyncio
+import json
 import os
 import tempfile
 import time
@@ -21,6 +22,7 @@ from trunkline_local.processes import ProcessError
 from trunkline_local.stored import NotStoredError
 
 OPENAI_URL: Final = "wss://api.openai.com/v1/realtime"
+ERRORS_SHOWN_MAX: Final = 5
 _FAILURES: Final = (ProcessError, CallerError, NotStoredError, OSError)
 
 
@@ -45,11 +47,25 @@ def command(conversation: str, folder: Path | None) -> None:
         asyncio.run(_demo(console, conversation, folder))
     except _FAILURES as error:
         console.print(f"The demo failed: {error}", style="bold red", markup=False)
+        for line in _errors_logged(folder / "logs"):
+            console.print(line, style="red", markup=False)
         console.print(f"Logs of every process: {folder / 'logs'}")
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         console.print("Stopped.")
         raise SystemExit(130) from None
+
+
+def _errors_logged(folder: Path) -> list[str]:
+    """Return what the services logged as errors, each with what to do about it."""
+    errors = []
+    for path in sorted(folder.glob("*.log")):
+        for line in path.read_text(errors="replace").splitlines():
+            if '"level": "error"' in line:
+                logged = json.loads(line)
+                told = [str(logged[key]) for key in ("event", "reason", "why", "do") if logged.get(key)]
+                errors.append(f"  {path.stem}: {' · '.join(told)}")
+    return errors[-ERRORS_SHOWN_MAX:]
 
 
 def model_from_environment(console: Console) -> system.Model:
@@ -100,6 +116,7 @@ def _print_latency(console: Console, call: stored.StoredCall, call_id: str, reco
         latency.inbound(twilio, model, session.get("media_start_ms")),
         latency.outbound(twilio, model),
         latency.barge_in(twilio, model),
+        latency.machine(twilio),
     )
 
 

@@ -54,7 +54,9 @@ class CallView:
                 interrupts = " (interrupts)" if event["interrupting"] else ""
                 self._line(at_ns, "caller", f"“{event['text']}”{interrupts}", "bold cyan")
             case "agent-audible":
-                self._line(at_ns, "agent", "starts to speak", "green")
+                reply_ms = event.get("reply_ms")
+                after = "" if reply_ms is None else f", {reply_ms} ms after the caller's last word"
+                self._line(at_ns, "agent", f"starts to speak{after}", "green")
             case "agent-quiet":
                 self._line(at_ns, "agent", "is quiet", "dim green")
             case "clear-received":
@@ -89,7 +91,12 @@ class CallView:
 
 
 def print_latency(
-    console: Console, latencies: Sequence[Any], inbound: Spread, outbound: Spread, barge_in: Spread
+    console: Console,
+    latencies: Sequence[Any],
+    inbound: Spread,
+    outbound: Spread,
+    barge_in: Spread,
+    machine: Spread,
 ) -> None:
     """Print where the time of an answer went, beside the budget, and what our own processes added."""
     table = Table(title=f"Where the time of an answer went (median of {len(latencies)} answers)")
@@ -101,16 +108,31 @@ def print_latency(
         measured = _ms(median(values)) if values else "not measured"
         table.add_row(part, "" if budget_ms is None else f"{budget_ms} ms", measured)
     console.print(table)
+    console.print(
+        "The parts begin where the model's VAD hears the end of speech: after 500 ms of silence, as configured.",
+        style="dim",
+    )
+    if not inbound.values_ms:
+        console.print(
+            "OpenAI keeps no trace for us, so only what the services measured is shown.", style="dim"
+        )
+        return
     own = Table(title="What our own processes added, at every frame (gateway + NATS + worker)")
     own.add_column("way")
     own.add_column("budget p99", justify="right")
     for heading in ("p50", "p99", "n"):
         own.add_column(heading, justify="right")
     for way, spread in (("caller → model", inbound), ("model → caller", outbound), ("barge-in", barge_in)):
-        own.add_row(
-            way, f"{OWN_BUDGET_MS} ms", _ms(spread.p50_ms), _ms(spread.p99_ms), str(len(spread.values_ms))
-        )
+        p99_ms = spread.p99_ms
+        style = "bold red" if p99_ms is not None and p99_ms > OWN_BUDGET_MS else ""
+        row = (way, f"{OWN_BUDGET_MS} ms", _ms(spread.p50_ms), Text(_ms(p99_ms), style))
+        own.add_row(*row, str(len(spread.values_ms)))
     console.print(own)
+    lateness = f"The simulated phone's own clock was late by p99 {_ms(machine.p99_ms)}"
+    console.print(
+        f"{lateness}: where that is large, the machine is busy, and our figures hold its delays too.",
+        style="dim",
+    )
     console.print(
         "Measured on this machine's one clock, between the simulators' sockets. The resampler delays the "
         "sound by another 2.25 ms each way.",

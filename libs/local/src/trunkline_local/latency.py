@@ -99,6 +99,19 @@ def barge_in(twilio: list[dict[str, Any]], model: list[dict[str, Any]]) -> Sprea
     return Spread(tuple(took))
 
 
+def machine(twilio: list[dict[str, Any]]) -> Spread:
+    """Return how late the simulated phone itself sent its frames, which it does on an absolute 20 ms clock.
+
+    The rest is measured on the same machine, so this tells how busy that was.
+    """
+    sent = [(event["t_ms"], event["at_ns"] / 1e6) for event in twilio if event["event"] == "frame-sent"]
+    if not sent:
+        return Spread(())
+    offsets = [at_ms - t_ms for t_ms, at_ms in sent]
+    on_time = min(offsets)
+    return Spread(tuple(offset - on_time for offset in offsets))
+
+
 def _marks(twilio: list[dict[str, Any]]) -> Iterable[tuple[str, int, int]]:
     for event in twilio:
         if event["event"] != "mark-received":

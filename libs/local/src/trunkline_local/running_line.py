@@ -51,18 +51,21 @@ class RunningLine:
         )
 
 
+def check_that_none_runs() -> None:
+    """Raise `AlreadyRunningError` when another system of this user is alive."""
+    try:
+        other = RunningLine.find()
+    except NotRunningError:
+        return
+    raise AlreadyRunningError(f"a system is running already (process {other.pid}); call it, or stop it first")
+
+
 @contextmanager
 def announced(system: System) -> Iterator[None]:
     """Let `trunkline call` find this system inside the block."""
     path = _path()
-    try:
-        other = RunningLine.find()
-    except NotRunningError:
-        path.unlink(missing_ok=True)
-    else:
-        raise AlreadyRunningError(
-            f"a system is running already (process {other.pid}); call it, or stop it first"
-        )
+    check_that_none_runs()
+    path.unlink(missing_ok=True)
     announcement = {
         "pid": os.getpid(),
         "line": asdict(system.line),

@@ -20,7 +20,7 @@ select call_id, agent, model, outcome, reason, duration_ms, interruptions,
  where call_id = :call_id"""
 
 TURNS_SQL: Final = """\
-select position, speaker, start_ms, response_ms, interrupted,
+select position, speaker, start_ms, response_ms, interrupted, heard_ms,
        coalesce(heard_text, text) as heard, text as said
   from turns
  where call_id = :call_id

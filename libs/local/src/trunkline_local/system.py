@@ -82,9 +82,11 @@ class System:
                 wait.cancel()
 
 
-def new_line(public_url: str = PUBLIC_URL, auth_token: str = "", port: int = 0) -> Line:
+def new_line(
+    public_url: str = PUBLIC_URL, auth_token: str = "", port: int = 0, account_sid: str = ACCOUNT_SID
+) -> Line:
     """Return a line for a simulated Twilio account, or for the given one."""
-    return Line(public_url, ACCOUNT_SID, auth_token or secrets.token_hex(16), port or free_port())
+    return Line(public_url, account_sid, auth_token or secrets.token_hex(16), port or free_port())
 
 
 @asynccontextmanager
@@ -115,7 +117,6 @@ async def run(
             | {
                 "PORT": str(line.gateway_port),
                 "PUBLIC_URL": line.public_url,
-                "TWILIO_ACCOUNT_SID": line.account_sid,
                 "TWILIO_AUTH_TOKEN": line.auth_token,
             },
         }

@@ -10,6 +10,8 @@ from typing import Final
 import click
 from rich.console import Console
 
+from trunkline_common import service
+from trunkline_common.settings import SettingsError
 from trunkline_local import running_line, system
 from trunkline_local.demo import model_from_environment
 from trunkline_local.processes import ProcessError
@@ -45,8 +47,10 @@ def command(port: int, public_url: str, folder: Path | None) -> None:
     folder = folder or Path(tempfile.mkdtemp(prefix="trunkline-up-"))
     line = system.new_line(public_url, os.environ.get("TWILIO_AUTH_TOKEN", ""), port)
     try:
+        running_line.check_that_none_runs()
+        service.listen("127.0.0.1", line.gateway_port).close()
         asyncio.run(_up(console, line, folder))
-    except (ProcessError, AlreadyRunningError, OSError) as error:
+    except (ProcessError, AlreadyRunningError, SettingsError, OSError) as error:
         console.print(f"trunkline up: {error}", style="bold red", markup=False)
         raise SystemExit(1) from None
 

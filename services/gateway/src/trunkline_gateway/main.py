@@ -11,7 +11,7 @@ from trunkline_common.service import Life
 from trunkline_gateway.gateway import Gateway
 from trunkline_gateway.media import WEBSOCKET_OPTIONS, MediaStreams, serve
 from trunkline_gateway.registry import CLOSING_S_MAX
-from trunkline_gateway.settings import GatewaySettings, variables
+from trunkline_gateway.settings import GatewaySettings
 from trunkline_gateway.webhook import webhooks
 
 LAST_WORDS_S: Final = 5.0
@@ -31,9 +31,7 @@ _log = log.get(__name__)
 
 
 @click.command(
-    epilog=f"""\b
-Environment (each also as NAME_FILE, a file that holds the value):
-{variables()}
+    epilog=f"""{settings.variables(GatewaySettings)}
 
 Example:
 

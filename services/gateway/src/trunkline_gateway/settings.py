@@ -62,12 +62,3 @@ class GatewaySettings(CommonSettings):
     def auth_tokens(self) -> tuple[str, ...]:
         """The auth tokens that may have signed a request; the first one signs what we hand out."""
         return secrets(self.twilio_auth_token) if self.twilio_auth_token else ()
-
-
-def variables() -> str:
-    """Return a line for each variable: its name, its meaning with the unit, its default."""
-    lines = []
-    for name, field in GatewaySettings.model_fields.items():
-        default = "required" if field.is_required() else "not set" if field.default is None else field.default
-        lines.append(f"  {name.upper()}: {field.description} [{default}]")
-    return "\n".join(lines)

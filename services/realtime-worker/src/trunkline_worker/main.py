@@ -11,7 +11,12 @@ from trunkline_worker.settings import WorkerSettings
 
 
 @click.command(
-    epilog="Example: NATS_URL=nats://127.0.0.1:4222 OPENAI_API_KEY_FILE=/run/secrets/openai trunkline worker"
+    epilog=f"""{settings.variables(WorkerSettings)}
+
+Example:
+
+  NATS_URL=nats://127.0.0.1:4222 OPENAI_API_KEY_FILE=/run/secrets/openai trunkline worker
+"""
 )
 def command() -> None:
     """Run one realtime worker: takes calls from NATS and keeps their model sessions."""

@@ -40,6 +40,11 @@ MODEL_CONNECT_SECONDS = Histogram(
 )
 MODEL_LOST = Counter("trunkline_model_lost", "Model sessions refused or lost.", ["kind"])
 
+MODEL_EVENTS_IGNORED = Counter(
+    "trunkline_model_events_ignored",
+    "Events of the model that mean nothing to a call: of unknown kind, or only informative.",
+)
+
 MEASURES = {
     measure: Counter(f"trunkline_call_{measure.replace('-', '_')}", f"Counted by the calls: {measure}.")
     for measure in Measure

@@ -139,6 +139,7 @@ class Session:
                     break
                 event = realtime_api.decode(message, self._number)
                 if event is None:
+                    metrics.MODEL_EVENTS_IGNORED.inc()
                     continue
                 self._on_event(event)
                 if isinstance(event, SessionConfigured | ResponseDone):

@@ -20,12 +20,19 @@ DRAIN_DEADLINE_S: Final = 2 * TRANSACTION_TIMEOUT_S
 """The batch in hand needs one transaction; with Postgres gone it is handed back at the first failure."""
 
 
-@click.command(name="transcripts")
+@click.command(
+    name="transcripts",
+    epilog=f"""{settings.variables(TranscriptsSettings)}
+
+Example:
+
+  NATS_URL=nats://127.0.0.1:4222 DATABASE_URL_FILE=/run/secrets/database trunkline transcripts
+""",
+)
 def command() -> None:
     """Store every call's event log in Postgres.
 
-    Reads DATABASE_URL (postgresql+asyncpg://…), NATS_URL, NATS_CREDS, HOST, METRICS_PORT (9102) and LOG_LEVEL
-    from the environment, or from the files that DATABASE_URL_FILE and so on name. Run `trunkline migrate` first.
+    Run `trunkline migrate` first.
     """
     chosen = settings.load(TranscriptsSettings)
     service.run(
