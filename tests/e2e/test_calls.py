@@ -125,7 +125,7 @@ def played_of_the_cut_item_ms(call: PlacedCall) -> float:
             unmarked_from = total_bytes
         elif event["event"] == "clear-received":
             cut_item_began = list(began_bytes.values())[-1]
-            return (total_bytes - event["dropped_bytes"] - cut_item_began) / 8
+            return float(total_bytes - event["dropped_bytes"] - cut_item_began) / 8
     raise AssertionError("nothing was cleared")
 
 
