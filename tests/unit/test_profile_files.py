@@ -199,7 +199,19 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_brackets_without_end_are_refused(tmp_path: Path) -> None:
-    assert problems(tmp_path, desk="[" * 1_500) == ["desk.yaml: is not YAML that a profile needs"]
+    assert problems(tmp_path, desk="[" * 1_500) == [
+        "desk.yaml: holds a tag, a date or a nesting that no profile needs"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["voice: !!bool maybe", "speed: !!float", "speed: !!int x", "voice: 2026-99-99", "? !!seq [[a]]\n: a"],
+)
+def test_a_value_that_its_own_tag_does_not_fit_is_refused(tmp_path: Path, text: str) -> None:
+    assert problems(tmp_path, desk=f"{text}\n") == [
+        "desk.yaml: holds a tag, a date or a nesting that no profile needs"
+    ]
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

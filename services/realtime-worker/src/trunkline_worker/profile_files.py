@@ -144,9 +144,10 @@ def _read(file: str, content: bytes, built_in: Agent) -> LoadedProfile:
         raise ProfilesError([f"{file}: is not UTF-8 text"]) from None
     except YAMLError as error:
         raise ProfilesError([f"{file}{_yaml_problem(error)}"]) from None
-    except (ValueError, RecursionError):
-        # A tag such as !!int on something else, a date that does not exist, a thousand nested brackets.
-        raise ProfilesError([f"{file}: is not YAML that a profile needs"]) from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError):
+        # What the library raises for a tag on something else (`!!bool maybe`, `!!float` on nothing), for a date
+        # that does not exist, and for a thousand nested brackets.
+        raise ProfilesError([f"{file}: holds a tag, a date or a nesting that no profile needs"]) from None
     if not isinstance(values, dict) or root is None:
         raise ProfilesError([f"{file}:1: must hold fields, such as `name: front desk`"])
     try:
