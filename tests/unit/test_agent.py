@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trunkline_worker.agent import DEAD_MODELS, Agent
+from trunkline_worker.agent import DEAD_MODELS, Agent, SemanticVad, ServerVad
 from trunkline_worker.events import AudioPath
 
 BOTH_PATHS: list[AudioPath] = ["pcm24k", "pcmu"]
@@ -81,7 +81,10 @@ def test_dead_models_are_replaced_by_living_ones() -> None:
 
 def test_what_an_agent_is_told_is_in_its_session() -> None:
     agent = Agent(
-        instructions="Be brief.", voice="cedar", language="de", vad_threshold=0.7, vad_silence_ms=800
+        instructions="Be brief.",
+        voice="cedar",
+        language="de",
+        turn_detection=ServerVad(threshold=0.7, silence_duration_ms=800),
     )
 
     session = agent.session()
@@ -91,6 +94,25 @@ def test_what_an_agent_is_told_is_in_its_session() -> None:
     assert session["audio"]["input"]["transcription"]["language"] == "de"
     assert session["audio"]["input"]["turn_detection"]["threshold"] == 0.7
     assert session["audio"]["input"]["turn_detection"]["silence_duration_ms"] == 800
+
+
+def test_turns_by_meaning_carry_no_field_about_loudness() -> None:
+    # The API rejects the whole update for one.
+    session = Agent(turn_detection=SemanticVad(eagerness="low")).session()
+
+    assert session["audio"]["input"]["turn_detection"] == {
+        "type": "semantic_vad",
+        "eagerness": "low",
+        "create_response": True,
+        "interrupt_response": True,
+    }
+
+
+def test_what_is_switched_off_is_left_out() -> None:
+    session = Agent(noise_reduction="none", language="auto").session()
+
+    assert "noise_reduction" not in session["audio"]["input"]
+    assert "language" not in session["audio"]["input"]["transcription"]
 
 
 def leaves(value: Any) -> list[Any]:

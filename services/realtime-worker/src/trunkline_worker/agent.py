@@ -20,12 +20,58 @@ DEAD_MODELS: Final = {
 _REASONING_MODEL: Final = re.compile(r"gpt-realtime-2(?!\d)")
 """The 2.x family; `gpt-realtime-2025-08-28` is the first generation with a date."""
 
-NoiseReduction = Literal["near_field", "far_field"]
+NoiseReduction = Literal["near_field", "far_field", "none"]
+Eagerness = Literal["low", "medium", "high", "auto"]
+ReasoningEffort = Literal["minimal", "low", "medium", "high", "xhigh"]
+
+ANY_LANGUAGE: Final = "auto"
+"""Let the transcription find out which language is spoken."""
+
+
+def takes_reasoning(model: str) -> bool:
+    """Return whether the model knows `reasoning`; one that does not rejects the whole update because of it."""
+    return _REASONING_MODEL.match(model) is not None
+
+
+def living_model(model: str) -> str:
+    """Return the model's name; raise `ValueError`, which names its replacement, when OpenAI has shut it down."""
+    if model in DEAD_MODELS:
+        raise ValueError(f"{model} was shut down by OpenAI; use {DEAD_MODELS[model]}")
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class ServerVad:
+    """The caller's turns by loudness and silence (OpenAI: Voice activity detection)."""
+
+    threshold: float = 0.5
+    prefix_padding_ms: int = 300
+    silence_duration_ms: int = 500
+
+    def turn_detection(self) -> dict[str, Any]:
+        """Return the fields of `turn_detection` that are this detector's own."""
+        return {
+            "type": "server_vad",
+            "threshold": self.threshold,
+            "prefix_padding_ms": self.prefix_padding_ms,
+            "silence_duration_ms": self.silence_duration_ms,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticVad:
+    """The caller's turns by what was said: a thought that has not ended is waited for."""
+
+    eagerness: Eagerness = "auto"
+
+    def turn_detection(self) -> dict[str, Any]:
+        """Return the fields of `turn_detection` that are this detector's own."""
+        return {"type": "semantic_vad", "eagerness": self.eagerness}
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One agent's settings; the defaults are those of the built-in agent, which answers every number."""
+    """One agent's settings; the defaults are those of the built-in agent."""
 
     name: str = "built-in"
     instructions: str = (
@@ -40,45 +86,49 @@ class Agent:
     transcription_model: str = "gpt-realtime-whisper"
     language: str = "en"
     noise_reduction: NoiseReduction = "far_field"
-    vad_threshold: float = 0.5
-    vad_prefix_padding_ms: int = 300
-    vad_silence_ms: int = 500
-    max_output_tokens: int = 4096
+    turn_detection: ServerVad | SemanticVad = ServerVad()
+    max_output_tokens: int | Literal["inf"] = 4096
+    speed: float = 1.0
+    reasoning_effort: ReasoningEffort = "low"
+    """Told only to models that take it."""
 
     def session(self) -> dict[str, Any]:
         """Return the body of `session.update` (OpenAI: Realtime, GA shape).
 
-        Every field is set: defaults differ from model to model. Nulls are left out rather than sent.
+        Every field is set: defaults differ from model to model. Nulls are left out rather than sent; a session
+        begins without noise reduction and without a language.
         """
         audio_format = (
             {"type": "audio/pcm", "rate": 24000} if self.audio_path == "pcm24k" else {"type": "audio/pcmu"}
         )
+        transcription = {"model": self.transcription_model}
+        if self.language != ANY_LANGUAGE:
+            transcription["language"] = self.language
+        audio_input: dict[str, Any] = {
+            "format": audio_format,
+            "transcription": transcription,
+            # The core leaves answering, and stopping at an interruption, to the model.
+            "turn_detection": {
+                **self.turn_detection.turn_detection(),
+                "create_response": True,
+                "interrupt_response": True,
+            },
+        }
+        if self.noise_reduction != "none":
+            audio_input["noise_reduction"] = {"type": self.noise_reduction}
         session: dict[str, Any] = {
             "type": "realtime",
             "output_modalities": ["audio"],
             "instructions": self.instructions,
             "audio": {
-                "input": {
-                    "format": audio_format,
-                    "noise_reduction": {"type": self.noise_reduction},
-                    "transcription": {"model": self.transcription_model, "language": self.language},
-                    "turn_detection": {
-                        "type": "server_vad",
-                        "threshold": self.vad_threshold,
-                        "prefix_padding_ms": self.vad_prefix_padding_ms,
-                        "silence_duration_ms": self.vad_silence_ms,
-                        "create_response": True,
-                        "interrupt_response": True,
-                    },
-                },
-                "output": {"format": audio_format, "voice": self.voice, "speed": 1.0},
+                "input": audio_input,
+                "output": {"format": audio_format, "voice": self.voice, "speed": self.speed},
             },
             "tools": [],
             "tool_choice": "auto",
             "max_output_tokens": self.max_output_tokens,
             "truncation": "auto",
         }
-        if _REASONING_MODEL.match(self.model):
-            # Older models reject the whole update because of this field.
-            session["reasoning"] = {"effort": "low"}
+        if takes_reasoning(self.model):
+            session["reasoning"] = {"effort": self.reasoning_effort}
         return session

@@ -27,9 +27,9 @@ from trunkline_common.control import (
 from trunkline_common.frames import Fence
 from trunkline_common.service import Life
 from trunkline_worker import events, metrics, session
-from trunkline_worker.agent import Agent
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
+from trunkline_worker.profile_watch import WatchedProfiles
 from trunkline_worker.runner import CallRunner
 from trunkline_worker.settings import WorkerSettings
 
@@ -66,11 +66,11 @@ def worker_id() -> str:
 class Host:
     """All calls of one worker process."""
 
-    def __init__(self, settings: WorkerSettings, bus: Bus, agent: Agent) -> None:
+    def __init__(self, settings: WorkerSettings, bus: Bus, profiles: WatchedProfiles) -> None:
         self.worker = worker_id()
         self._settings = settings
         self._bus = bus
-        self._agent = agent
+        self._profiles = profiles
         self._downlink = Downlink(bus)
         self._event_log = EventLog(bus)
         self._live: dict[str, _Held] = {}
@@ -91,6 +91,7 @@ class Host:
             asyncio.create_task(self._downlink.run(), name="downlink"),
             asyncio.create_task(self._event_log.run(), name="event-log"),
             asyncio.create_task(self._heartbeat(), name="heartbeat"),
+            asyncio.create_task(self._profiles.run(), name="profiles"),
         ]
         try:
             session.prepare(self._settings)
@@ -174,7 +175,7 @@ class Host:
         runner = CallRunner(
             request,
             self.worker,
-            self._agent,
+            self._profiles.agent_for(request.called),
             self._settings,
             self._downlink,
             self._event_log,

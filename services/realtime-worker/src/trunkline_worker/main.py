@@ -5,8 +5,10 @@ import click
 from trunkline_common import service, settings
 from trunkline_common.bus import Bus
 from trunkline_common.service import Life
-from trunkline_worker.agent import Agent
+from trunkline_common.settings import SettingsError
 from trunkline_worker.host import GOODBYE_S, Host
+from trunkline_worker.profile_files import ProfilesError
+from trunkline_worker.profile_watch import WatchedProfiles
 from trunkline_worker.settings import WorkerSettings
 
 
@@ -21,13 +23,16 @@ Example:
 def command() -> None:
     """Run one realtime worker: takes calls from NATS and keeps their model sessions."""
     variables = settings.load(WorkerSettings)
-    agent = Agent(model=variables.openai_realtime_model, audio_path=variables.audio_path)
+    try:
+        profiles = WatchedProfiles(variables.trunkline_agents, variables.built_in_agent())
+    except ProfilesError as error:
+        raise SettingsError("\n".join(f"TRUNKLINE_AGENTS: {problem}" for problem in error.problems)) from None
 
     async def body(life: Life) -> None:
         bus = await Bus.connect(variables, life)
         try:
             await bus.ensure_event_stream()
-            await Host(variables, bus, agent).run(life)
+            await Host(variables, bus, profiles).run(life)
         finally:
             await bus.close()
 

@@ -10,6 +10,13 @@ _TURN_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10)
 CALLS_ACTIVE = Gauge("trunkline_worker_calls_active", "Calls that this worker holds.")
 CAPACITY = Gauge("trunkline_worker_capacity", "Calls that this worker takes at most.")
 DRAINING = Gauge("trunkline_worker_draining", "1 while the worker takes no new call because it stops.")
+AGENTS = Gauge("trunkline_worker_agents", "Agent profiles in use; 0 when only the built-in agent answers.")
+AGENTS_OUTDATED = Gauge(
+    "trunkline_worker_agents_outdated", "1 while the folder of profiles holds an edit that cannot be used."
+)
+AGENT_RELOADS = Counter("trunkline_worker_agent_reloads", "Edits of the folder of profiles.", ["result"])
+for _result in ("loaded", "refused"):
+    AGENT_RELOADS.labels(_result)  # an alert needs the 0 before the first edit
 CALLS_ENDED = Counter("trunkline_worker_calls_ended", "Calls by verdict.", ["outcome", "reason"])
 ASSIGNMENTS = Counter("trunkline_worker_assignments", "Answers to gateways that offered a call.", ["answer"])
 

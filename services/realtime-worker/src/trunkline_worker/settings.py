@@ -1,26 +1,45 @@
 """Every variable of the worker."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
 from trunkline_common.settings import CommonSettings
-from trunkline_worker.agent import DEAD_MODELS
+from trunkline_worker.agent import Agent, living_model
 from trunkline_worker.events import AudioPath
 
 
-class WorkerSettings(CommonSettings):
+class AgentSettings(CommonSettings):
+    """Which agents answer, and what applies to an agent that does not say otherwise."""
+
+    trunkline_agents: Path | None = Field(
+        None,
+        description="folder of agent profiles (*.yaml); without it one built-in agent answers every number",
+    )
+    openai_realtime_model: str = Field("gpt-realtime-2.1", description="the speech-to-speech model")
+    audio_path: AudioPath = Field(
+        "pcm24k", description="pcm24k (transcoded, 24 kHz) or pcmu (G.711 straight through)"
+    )
+
+    @field_validator("openai_realtime_model")
+    @classmethod
+    def _is_alive(cls, value: str) -> str:
+        return living_model(value)
+
+    def built_in_agent(self) -> Agent:
+        """Return the agent that answers where no profile does, and whose settings are the profiles' defaults."""
+        return Agent(model=self.openai_realtime_model, audio_path=self.audio_path)
+
+
+class WorkerSettings(AgentSettings):
     """What `trunkline worker` reads from the environment."""
 
     openai_api_key: SecretStr = Field(description="key of the OpenAI project that pays for the calls")
     openai_realtime_url: str = Field(
         "wss://api.openai.com/v1/realtime", description="websocket of the Realtime API, without query"
     )
-    openai_realtime_model: str = Field("gpt-realtime-2.1", description="the speech-to-speech model")
     openai_realtime_dialect: Literal["ga"] = Field("ga", description="shape of the Realtime events")
-    audio_path: AudioPath = Field(
-        "pcm24k", description="pcm24k (transcoded, 24 kHz) or pcmu (G.711 straight through)"
-    )
     resampler: Literal["polyphase", "soxr"] = Field(
         "polyphase", description="polyphase (2 ms of delay) or soxr (tens of ms)"
     )
@@ -44,10 +63,3 @@ class WorkerSettings(CommonSettings):
         if not value.startswith(("ws://", "wss://")):
             raise ValueError("must start with wss:// (or ws:// for a server on this machine)")
         return value.rstrip("/")
-
-    @field_validator("openai_realtime_model")
-    @classmethod
-    def _is_alive(cls, value: str) -> str:
-        if value in DEAD_MODELS:
-            raise ValueError(f"{value} was shut down by OpenAI; use {DEAD_MODELS[value]}")
-        return value

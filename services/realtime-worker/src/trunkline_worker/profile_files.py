@@ -1,0 +1,263 @@
+"""Agent profiles on disk: one YAML file each, all of a folder together or none.
+
+Every problem is one line that begins with the file, its line and the field. No message quotes a phone number or
+what an agent is told, because the lines of a failed reload go to the log.
+"""
+
+import difflib
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+
+from trunkline_worker.agent import Agent, takes_reasoning
+from trunkline_worker.profiles import (
+    ANY_NUMBER,
+    Profile,
+    SemanticVadProfile,
+    ServerVadProfile,
+    TranscriptionProfile,
+)
+
+PROFILE_BYTES_MAX: Final = 128 * 1024
+"""Instructions end at 16,384 tokens (OpenAI: Realtime, limits), some 64 KiB; this is no profile."""
+
+PROFILES_MAX: Final = 1000
+"""More files than this are the wrong folder."""
+
+ENDINGS: Final = frozenset({".yaml", ".yml"})
+
+_VARIANTS: Final[Set[str | int]] = frozenset({"server_vad", "semantic_vad"})
+"""Pydantic puts the variant of a union into the path of a problem; the file has no such level."""
+
+_MODELS: Final[dict[tuple[str, ...], type[BaseModel]]] = {
+    (): Profile,
+    ("transcription",): TranscriptionProfile,
+    ("turn_detection", "server_vad"): ServerVadProfile,
+    ("turn_detection", "semantic_vad"): SemanticVadProfile,
+}
+
+Location = tuple[str | int, ...]
+
+
+class ProfilesError(Exception):
+    """A folder's profiles cannot be used; `problems` holds a line for each reason."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedProfile:
+    """A valid profile, where it stands, and the agent it makes."""
+
+    file: str
+    profile: Profile
+    agent: Agent
+    content: bytes
+    _root: Node
+
+    def place(self, *location: str | int) -> str:
+        """Return "file:line" of a field."""
+        return f"{self.file}:{_line(self._root, location)}"
+
+
+class ProfileSet:
+    """The agents of one folder, by the numbers that they answer."""
+
+    def __init__(self, loaded: Sequence[LoadedProfile], built_in: Agent) -> None:
+        self.loaded = tuple(loaded)
+        self._by_number = {
+            number: each.agent
+            for each in loaded
+            if each.profile.numbers != ANY_NUMBER
+            for number in each.profile.numbers
+        }
+        anybody = [each.agent for each in loaded if each.profile.numbers == ANY_NUMBER]
+        self._otherwise = anybody[0] if anybody else built_in
+
+    def agent_for(self, called: str) -> Agent:
+        """Return who answers the called number: its own agent, the one for any number, or the built-in one."""
+        return self._by_number.get(called, self._otherwise)
+
+
+def read_folder(folder: Path, built_in: Agent, known: Sequence[LoadedProfile] = ()) -> ProfileSet:
+    """Read every `*.yaml` of a folder; raise `ProfilesError` with all problems of all files.
+
+    Hidden names are passed over: Kubernetes keeps a ConfigMap's versions in them. Files that are in `known`,
+    read with the same `built_in`, are not read as YAML again: that takes some 10 ms a file.
+    """
+    try:
+        paths = profile_paths(folder)
+    except OSError as error:
+        raise ProfilesError([f"{folder}: cannot be read: {error.strerror}"]) from None
+    if not paths:
+        raise ProfilesError([f"{folder}: holds no agent profile (*.yaml)"])
+    if len(paths) > PROFILES_MAX:
+        raise ProfilesError([f"{folder}: holds {len(paths)} profiles; {PROFILES_MAX} are the limit"])
+    by_content = {(each.file, each.content): each for each in known}
+    loaded: list[LoadedProfile] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            content = _content(path)
+            loaded.append(by_content.get((path.name, content)) or _read(path.name, content, built_in))
+        except ProfilesError as error:
+            problems += error.problems
+    problems += _claimed_twice(loaded)
+    if problems:
+        raise ProfilesError(problems)
+    return ProfileSet(loaded, built_in)
+
+
+def profile_paths(folder: Path) -> list[Path]:
+    """Return the files of a folder that are read as profiles, sorted; `OSError` when there is no such folder."""
+    return sorted(
+        path for path in folder.iterdir() if path.suffix in ENDINGS and not path.name.startswith(".")
+    )
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(PROFILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise ProfilesError([f"{path.name}: cannot be read: {error.strerror}"]) from None
+    if len(content) > PROFILE_BYTES_MAX:
+        raise ProfilesError([f"{path.name}: is larger than {PROFILE_BYTES_MAX // 1024} KiB"])
+    return content
+
+
+def _read(file: str, content: bytes, built_in: Agent) -> LoadedProfile:
+    # YAML 1.2, plain values only: no tag makes an object.
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        root = yaml.compose(content.decode())
+        values = None if root is None else yaml.constructor.construct_document(root)
+    except UnicodeDecodeError:
+        raise ProfilesError([f"{file}: is not UTF-8 text"]) from None
+    except YAMLError as error:
+        raise ProfilesError([f"{file}{_yaml_problem(error)}"]) from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError):
+        # What the library raises for a tag on something else (`!!bool maybe`, `!!float` on nothing), for a date
+        # that does not exist, and for a thousand nested brackets.
+        raise ProfilesError([f"{file}: holds a tag, a date or a nesting that no profile needs"]) from None
+    if not isinstance(values, dict) or root is None:
+        raise ProfilesError([f"{file}:1: must hold fields, such as `name: front desk`"])
+    try:
+        profile = Profile.model_validate(values)
+    except ValidationError as error:
+        problems = sorted(_problem(file, root, problem) for problem in error.errors())
+        raise ProfilesError([text for _, text in problems]) from None
+    loaded = LoadedProfile(file, profile, profile.agent(built_in), content, root)
+    if profile.reasoning_effort is not None and not takes_reasoning(loaded.agent.model):
+        place = loaded.place("reasoning_effort")
+        raise ProfilesError([f"{place}: reasoning_effort: {loaded.agent.model} takes none; remove it"])
+    return loaded
+
+
+def _claimed_twice(loaded: Sequence[LoadedProfile]) -> list[str]:
+    """Return a problem for each name and each number that two profiles claim, with both places."""
+    problems = []
+    claims: dict[tuple[str, str], str] = {}
+    for each in loaded:
+        numbers = each.profile.numbers
+        claimed: list[tuple[tuple[str, str], Location]] = [(("name", each.profile.name), ("name",))]
+        if numbers == ANY_NUMBER:
+            claimed.append((("numbers", ANY_NUMBER), ("numbers",)))
+        else:
+            claimed += [(("numbers", number), ("numbers", at)) for at, number in enumerate(numbers)]
+        for claim, location in claimed:
+            place = each.place(*location)
+            first = claims.setdefault(claim, place)
+            if first != place:
+                problems.append(f"{place}: {_dotted(location)}: is already taken at {first}")
+    return problems
+
+
+def _problem(file: str, root: Node, problem: Any) -> tuple[int, str]:
+    """Return the line of the file and what is wrong there."""
+    path: Location = problem["loc"]
+    location: Location = tuple(part for at, part in enumerate(path) if not (at and part in _VARIANTS))
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = message.replace("Input should be", "must be").replace("String should", "must")
+    match problem["type"]:
+        case "extra_forbidden":
+            message = f"unknown key; the nearest known key is {_nearest(path)}"
+        case "invalid_key":
+            location = (*location[:-1], str(location[-1]))
+            message = "unknown key; a key is a word"
+        case "missing":
+            message = "is missing"
+        case "number":
+            location = (*location, problem["ctx"]["index"])
+        case "string_pattern_mismatch":
+            message = f"does not fit; it is {_description(path)}"
+        case "union_tag_not_found" | "union_tag_invalid":
+            location = (*location, "type")
+            message = "must be server_vad or semantic_vad"
+        case "dataclass_type" | "model_type" | "model_attributes_type":
+            message = "must hold fields of its own, indented below it"
+    line = _line(root, location)
+    return line, f"{file}:{line}: {_dotted(location)}: {message}"
+
+
+def _nearest(path: Location) -> str:
+    """Return the known key that was probably meant; at the top, one of a deeper level too, by its full name."""
+    *parents, key = path
+    levels: dict[tuple[str, ...], type[BaseModel]] = {(): _model(path)} if parents else _MODELS
+    known = {
+        name: ".".join((*level[:1], name))
+        for level, model in reversed(levels.items())
+        for name in model.model_fields
+    }
+    return known[difflib.get_close_matches(str(key), known, n=1, cutoff=0)[0]]
+
+
+def _description(path: Location) -> str:
+    return _model(path).model_fields[str(path[-1])].description or ""
+
+
+def _model(path: Location) -> type[BaseModel]:
+    """Return what describes the level that holds the last part of `path`."""
+    return _MODELS[tuple(str(part) for part in path[:-1])]
+
+
+def _dotted(location: Location) -> str:
+    """Return a path as people count: `numbers[1]` is the first number."""
+    text = ""
+    for part in location:
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _line(root: Node, location: Location) -> int:
+    """Return the line, from 1, of a field or of the deepest part of its path that the file has."""
+    node, line = root, root.start_mark.line
+    for part in location:
+        if isinstance(node, MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == part]
+            if not found:
+                break
+            line, node = found[0][0].start_mark.line, found[0][1]
+        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line
+        else:
+            break
+    return int(line) + 1
+
+
+def _yaml_problem(error: YAMLError) -> str:
+    """Return ":line: what", without the excerpt of the file that the library adds."""
+    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
+        return ": holds a character that YAML does not allow"
+    # "found duplicate key "greeting" with value "…""
+    what = str(error.problem).partition(" with value ")[0]
+    return f":{error.problem_mark.line + 1}: {what}"

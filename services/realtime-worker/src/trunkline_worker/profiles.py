@@ -1,0 +1,229 @@
+"""An agent profile: every field that one YAML file may hold, its limits, and the agent it makes.
+
+Only fields that have an effect exist. The field descriptions here are the ones in `agents.schema.json` and in
+`docs/agents.md`; defaults are the built-in agent's.
+"""
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from trunkline_worker.agent import (
+    Agent,
+    Eagerness,
+    NoiseReduction,
+    ReasoningEffort,
+    SemanticVad,
+    ServerVad,
+    living_model,
+)
+from trunkline_worker.events import AudioPath
+
+ANY_NUMBER: Final = "any"
+NUMBERS_MAX: Final = 1000
+"""A line with more numbers than this is `any`."""
+
+_E164: Final = r"^\+[1-9][0-9]{5,14}$"
+_BUILT_IN: Final = Agent()
+
+Number = Annotated[str, Field(pattern=_E164)]
+Voice = Literal["alloy", "ash", "ballad", "cedar", "coral", "echo", "marin", "sage", "shimmer", "verse"]
+TranscriptionModel = Literal[
+    "gpt-realtime-whisper",
+    "gpt-live-transcribe",
+    "gpt-transcribe",
+    "gpt-4o-transcribe",
+    "gpt-4o-transcribe-diarize",
+    "gpt-4o-mini-transcribe",
+    "gpt-4o-mini-transcribe-2025-12-15",
+    "whisper-1",
+]
+
+
+class _Strict(BaseModel):
+    """Nothing is converted, and a field that does not exist is an error."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class TranscriptionProfile(_Strict):
+    """How the caller's words are written down; the agent itself hears sound, not these words."""
+
+    model: TranscriptionModel = Field(
+        "gpt-realtime-whisper",
+        description="the model that writes down what the caller says: `gpt-realtime-whisper`, `gpt-live-transcribe`, "
+        "`gpt-transcribe`, `gpt-4o-transcribe`, `gpt-4o-transcribe-diarize`, `gpt-4o-mini-transcribe`, "
+        "`gpt-4o-mini-transcribe-2025-12-15`, `whisper-1`",
+    )
+    language: str = Field(
+        _BUILT_IN.language,
+        pattern=r"^(auto|[a-z]{2,3})$",
+        description="language that the caller speaks (ISO 639-1, such as `nl`), or `auto` to find out",
+    )
+
+
+class ServerVadProfile(_Strict):
+    """The caller's turn ends with silence."""
+
+    type: Literal["server_vad"] = Field(description="turns by loudness and silence")
+    threshold: float = Field(
+        ServerVad().threshold,
+        ge=0,
+        le=1,
+        description="how sure it must be that it hears speech (0–1); higher on noisy lines",
+    )
+    prefix_padding_ms: int = Field(
+        ServerVad().prefix_padding_ms,
+        ge=0,
+        le=2000,
+        description="sound kept from before the speech began, in ms (0–2000)",
+    )
+    silence_duration_ms: int = Field(
+        ServerVad().silence_duration_ms,
+        ge=100,
+        le=5000,
+        description="silence that ends a turn, in ms (100–5000); all of it is added to each answer's wait",
+    )
+
+
+class SemanticVadProfile(_Strict):
+    """The caller's turn ends when the thought does."""
+
+    type: Literal["semantic_vad"] = Field(description="turns by what was said")
+    eagerness: Eagerness = Field(
+        SemanticVad().eagerness,
+        description="how soon it answers: at the latest after 8 s (`low`), 4 s (`medium`, `auto`) or 2 s (`high`)",
+    )
+
+
+class Profile(_Strict):
+    """One agent: the numbers it answers and how it speaks."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$",
+        description="what the call's records say who answered; 1–64 letters, digits, spaces, `.`, `_`, `-`",
+    )
+    numbers: Literal["any"] | Annotated[list[Number], Field(min_length=1, max_length=NUMBERS_MAX)] = Field(
+        description="list of the called numbers that it answers (E.164, in quotes), or `any` for all others"
+    )
+    instructions: str = Field(
+        min_length=1,
+        pattern=r"\S",
+        description="who the agent is, what it knows and how it talks; at most about 16,000 tokens",
+    )
+    greeting: str = Field(
+        _BUILT_IN.greeting,
+        min_length=1,
+        pattern=r"\S",
+        description="what it is told to say first; it is an order, not the words",
+    )
+    voice: Voice = Field(
+        "marin",
+        description="the voice: `marin` or `cedar` (the newest), `alloy`, `ash`, `ballad`, `coral`, `echo`, `sage`, "
+        "`shimmer`, `verse`",
+    )
+    speed: float = Field(_BUILT_IN.speed, ge=0.25, le=1.5, description="how fast it speaks (0.25–1.5)")
+    model: str | None = Field(
+        None,
+        pattern=r"^\S+$",
+        description="the speech-to-speech model; unless set, the worker's `OPENAI_REALTIME_MODEL`",
+    )
+    reasoning_effort: ReasoningEffort | None = Field(
+        None,
+        description="how long a model of the 2.x family thinks before it speaks: `minimal`, `low`, `medium`, `high`, "
+        "`xhigh`; unless set, `low`",
+    )
+    max_output_tokens: Annotated[int, Field(ge=1, le=4096)] | Literal["inf"] = Field(
+        _BUILT_IN.max_output_tokens,
+        description="most tokens of one answer (1–4096, a second of speech is 20), or `inf`; what exceeds it is cut",
+    )
+    audio_path: AudioPath | None = Field(
+        None,
+        description="`pcm24k` (transcoded) or `pcmu` (G.711 straight through); unless set, the worker's `AUDIO_PATH`",
+    )
+    noise_reduction: NoiseReduction = Field(
+        _BUILT_IN.noise_reduction,
+        description="filter before the model: `near_field` (handset at the ear), `far_field` or `none`",
+    )
+    transcription: TranscriptionProfile = Field(
+        TranscriptionProfile(), description="how the caller's words are written down"
+    )
+    turn_detection: ServerVadProfile | SemanticVadProfile = Field(
+        ServerVadProfile(type="server_vad"),
+        discriminator="type",
+        description="how the end of the caller's turn is found",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _is_not_taken(cls, value: str) -> str:
+        if value == _BUILT_IN.name:
+            raise ValueError("is the name of the agent that answers where no profile does")
+        return value
+
+    @field_validator("numbers", mode="before")
+    @classmethod
+    def _are_phone_numbers(cls, value: Any) -> Any:
+        # A union of types would answer with the complaints of both; and no message may quote a phone number.
+        if value == ANY_NUMBER:
+            return value
+        if not isinstance(value, list) or not 1 <= len(value) <= NUMBERS_MAX:
+            raise ValueError(f"must be any, or a list of 1 to {NUMBERS_MAX} numbers")
+        for index, number in enumerate(value):
+            if isinstance(number, int):
+                raise PydanticCustomError("number", 'must be in quotes: "+…"', {"index": index})
+            if not isinstance(number, str) or not re.fullmatch(_E164, number):
+                raise PydanticCustomError(
+                    "number", "must be E.164: + and 6 to 15 digits, no spaces", {"index": index}
+                )
+            if number in value[:index]:
+                raise PydanticCustomError("number", "is in the list twice", {"index": index})
+        return value
+
+    @field_validator("model")
+    @classmethod
+    def _is_alive(cls, value: str | None) -> str | None:
+        return None if value is None else living_model(value)
+
+    @field_validator("max_output_tokens", mode="before")
+    @classmethod
+    def _is_a_limit(cls, value: Any) -> Any:
+        if value != "inf" and (type(value) is not int or not 1 <= value <= 4096):
+            raise ValueError("must be a whole number from 1 to 4096, or inf")
+        return value
+
+    def agent(self, built_in: Agent) -> Agent:
+        """Return the agent; `built_in` gives what a profile leaves to the worker's settings."""
+        return Agent(
+            name=self.name,
+            instructions=self.instructions,
+            greeting=self.greeting,
+            voice=self.voice,
+            model=self.model or built_in.model,
+            audio_path=self.audio_path or built_in.audio_path,
+            transcription_model=self.transcription.model,
+            language=self.transcription.language,
+            noise_reduction=self.noise_reduction,
+            turn_detection=self._turn_detection(),
+            max_output_tokens=self.max_output_tokens,
+            speed=self.speed,
+            reasoning_effort=self.reasoning_effort or built_in.reasoning_effort,
+        )
+
+    def _turn_detection(self) -> ServerVad | SemanticVad:
+        match self.turn_detection:
+            case ServerVadProfile() as vad:
+                return ServerVad(vad.threshold, vad.prefix_padding_ms, vad.silence_duration_ms)
+            case SemanticVadProfile() as vad:
+                return SemanticVad(vad.eagerness)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a profile, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Profile.model_json_schema(),
+        "title": "Trunkline agent profile",
+    }
