@@ -16,11 +16,11 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, Header, StreamConfig
 from nats.js.errors import NotFoundError
+
 from trunkline_common import log, subjects
 from trunkline_common.bus import Bus
 from trunkline_common.call_events import EventError
 from trunkline_common.service import Life, ServiceError
-
 from trunkline_transcripts import metrics
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.entry import Entry, read
@@ -301,6 +301,7 @@ def _count(written: Written, batch_events: int) -> None:
     metrics.EVENTS_DUPLICATE.inc(batch_events - written.events)
     metrics.CALLS_WRITTEN.inc(written.calls)
     metrics.TURNS_WRITTEN.inc(written.turns)
+    metrics.USAGE_WRITTEN.inc(written.usage)
     metrics.BATCH_EVENTS.observe(batch_events)
 
 
