@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import os
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,26 +17,29 @@ from trunkline_local.processes import Process, trunkline
 from trunkline_transcripts import schema_version
 from trunkline_transcripts.tables import metadata
 
+ANALYSTS = Path(__file__).parents[2] / "docs" / "analysts.md"
+
 
 async def test_they_make_the_tables_that_the_code_declares(database_url: str, tmp_path: Path) -> None:
     code, said = await _migrate(database_url, tmp_path)
 
     assert code == os.EX_OK
-    assert "trunkline migrate: applied 0001: First tables: events, calls, turns.\n" in said
+    assert "trunkline migrate: applied 0001: First tables: events, calls, turns, usage" in said
     async with _connection(database_url) as connection:
         assert await connection.run_sync(_differences) == []
-        assert await schema_version.read(connection) == schema_version.NEEDED
+        assert await schema_version.read(connection) >= schema_version.NEEDED
 
 
-async def test_every_table_and_column_is_explained(migrated_database_url: str) -> None:
+async def test_every_table_view_and_column_is_explained(migrated_database_url: str) -> None:
     async with _connection(migrated_database_url) as connection:
         unexplained = await connection.scalars(
             text("""
                 select relname || '.' || attname
                 from pg_class
                 join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
-                where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
+                where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v')
                   and relname <> 'alembic_version'
+                  and not relispartition
                   and (col_description(pg_class.oid, attnum) is null
                        or obj_description(pg_class.oid, 'pg_class') is null)
             """)
@@ -47,7 +51,7 @@ async def test_a_second_run_has_nothing_to_do(migrated_database_url: str, tmp_pa
     code, said = await _migrate(migrated_database_url, tmp_path)
 
     assert code == os.EX_OK
-    assert said.endswith("is at migration 0001: nothing to do\n")
+    assert said.endswith("is at migration 0002: nothing to do\n")
 
 
 async def test_of_two_at_once_one_works_and_the_other_finds_it_done(
@@ -80,7 +84,27 @@ async def test_a_newer_database_is_left_alone(migrated_database_url: str, tmp_pa
     code, said = await _migrate(migrated_database_url, tmp_path)
 
     assert code == os.EX_OK
-    assert said.endswith("is at migration 0900, newer than this program's 0001: nothing to do\n")
+    assert said.endswith("is at migration 0900, newer than this program's 0002: nothing to do\n")
+
+
+async def test_who_may_not_create_roles_is_told_how_it_is_done_by_hand(tmp_path: Path) -> None:
+    async with PostgresServer.start(tmp_path) as server:
+        by_hand = re.search(r"^```\n(create role .*?)^```", ANALYSTS.read_text(), re.MULTILINE | re.DOTALL)
+        assert by_hand
+        administrator = await asyncpg.connect(server.url.replace("+asyncpg", ""))
+        await administrator.execute("create role owner login")
+        await administrator.execute("create database calls owner owner")
+        owner_url = server.url_of("calls").replace("postgres@", "owner@")
+
+        code, said = await _migrate(owner_url, tmp_path)
+        assert code == os.EX_OK
+        assert "the role trunkline_analyst does not exist and owner may not create roles" in said
+
+        await administrator.execute(by_hand[1])
+        await administrator.close()
+        code, said = await _migrate(owner_url, tmp_path)
+        assert code == os.EX_OK
+        assert "trunkline_analyst may read call_summary, conversation, " in said
 
 
 async def test_it_waits_for_a_postgres_that_is_starting(tmp_path: Path) -> None:
@@ -128,8 +152,14 @@ async def _connection(database_url: str) -> AsyncIterator[AsyncConnection]:
 
 
 def _differences(connection: Connection) -> list[object]:
+    partitions = set(connection.scalars(text("select relname from pg_class where relispartition")))
     context = MigrationContext.configure(
-        connection, opts={"compare_type": True, "compare_server_default": True}
+        connection,
+        opts={
+            "compare_type": True,
+            "compare_server_default": True,
+            "include_name": lambda name, kind, _: kind != "table" or name not in partitions,
+        },
     )
     differences: list[object] = compare_metadata(context, metadata)
     return differences

@@ -57,7 +57,7 @@ async def test_events_that_are_there_already_change_nothing(engine: AsyncEngine)
 
     written_again = await _write(engine, log)
 
-    assert written_again == (0, 0, 0)
+    assert written_again == (0, 0, 0, 0)
     assert await _content(engine) == before
 
 
@@ -131,6 +131,18 @@ async def test_a_nul_character_does_not_cost_the_event(engine: AsyncEngine) -> N
     assert turn["text"] == "a\ufffdb"
 
 
+async def test_the_longest_turn_that_an_event_can_hold_is_stored_and_searched(engine: AsyncEngine) -> None:
+    words = " ".join(f"{number:x}-{number:x}" for number in range(25_000))
+
+    await _write(engine, log_of([caller_turn(text=words)]))
+
+    async with engine.connect() as connection:
+        found = await connection.scalar(
+            text("select count(*) from turns where words @@ websearch_to_tsquery('simple', '12f')")
+        )
+    assert found == 1
+
+
 async def test_an_event_of_the_future_is_kept(engine: AsyncEngine) -> None:
     (known,) = log_of([started()])
     unknown = msgspec.structs.replace(known, kind="coin_inserted", data=msgspec.Raw(b'{"cents": 25}'))
@@ -147,7 +159,7 @@ async def test_a_row_that_postgres_refuses_is_told_from_a_postgres_that_is_away(
     assert refused.value.trouble is Trouble.BAD_DATA
 
     async with engine.begin() as connection:
-        await connection.execute(text("drop table turns"))
+        await connection.execute(text("drop table turns cascade"))
     with pytest.raises(StoreError) as missing:
         await _write(engine, log_of([caller_turn()]))
     assert missing.value.trouble is Trouble.SCHEMA
@@ -157,7 +169,7 @@ async def test_nothing_of_a_batch_is_written_when_a_part_is_refused(engine: Asyn
     with pytest.raises(StoreError):
         await _write(engine, log_of([started(), caller_turn(position=2**40)]))
 
-    assert await _content(engine) == {"events": [], "calls": [], "turns": []}
+    assert await _content(engine) == {"events": [], "calls": [], "turns": [], "usage": []}
 
 
 async def _write(engine: AsyncEngine, log: Iterable[Envelope]) -> Written:
@@ -168,7 +180,7 @@ async def _content(engine: AsyncEngine) -> Content:
     """Return all rows; when they were stored is left out."""
     content: Content = {}
     async with engine.connect() as connection:
-        for table in (tables.events, tables.calls, tables.turns):
+        for table in tables.metadata.sorted_tables:
             columns = [column for column in table.columns if column.name != "stored_at"]
             order = [table.c.position] if table is tables.turns else []
             by_key = [column for column in table.primary_key.columns if column.name != "item_id"]
@@ -179,4 +191,4 @@ async def _content(engine: AsyncEngine) -> Content:
 
 async def _empty(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        await connection.execute(text("truncate events, calls, turns"))
+        await connection.execute(text("truncate events, calls, turns, usage"))

@@ -9,11 +9,11 @@ from event_logs import agent_turn, attached, caller_turn, ended, latency, log_of
 from sqlalchemy import Table
 
 from trunkline_common import call_events
-from trunkline_common.call_events import CallEvent, Envelope
+from trunkline_common.call_events import CallEvent, DtmfReceived, Envelope
 from trunkline_common.frames import Fence
 from trunkline_transcripts import tables
 from trunkline_transcripts.entry import read
-from trunkline_transcripts.projection import CallRow, EventRow, Rows, TurnRow, project
+from trunkline_transcripts.projection import CallRow, EventRow, Rows, TurnRow, UsageRow, project
 
 
 def test_every_event_becomes_a_row_of_events() -> None:
@@ -34,14 +34,21 @@ def test_every_event_becomes_a_row_of_events() -> None:
         (caller_turn(), "turns"),
         (agent_turn(), "turns"),
         (latency(), "turns"),
+        (event_logs.usage(), "usage"),
     ],
 )
-def test_a_kind_may_tell_of_a_call_or_a_turn(event: CallEvent, table: str) -> None:
+def test_a_kind_may_tell_of_a_call_a_turn_or_a_response(event: CallEvent, table: str) -> None:
     assert _tables_with_rows(_project(log_of([event]))) == {"events", table}
 
 
-def test_a_kind_that_tells_of_neither_only_lands_in_events() -> None:
-    assert _tables_with_rows(_project(log_of([event_logs.usage()]))) == {"events"}
+def test_a_kind_that_tells_of_none_of_them_only_lands_in_events() -> None:
+    assert _tables_with_rows(_project(log_of([DtmfReceived(at_ms=1_000)]))) == {"events"}
+
+
+def test_the_tokens_of_a_response_are_a_row_of_usage() -> None:
+    (row,) = _project(log_of([event_logs.usage("resp_1")], first_n=7)).usage
+
+    assert (row.n, row.response_id, row.input_tokens, row.output_audio_tokens) == (7, "resp_1", 120, 60)
 
 
 def test_what_the_agent_generated_and_what_was_heard_are_apart() -> None:
@@ -109,7 +116,8 @@ def test_rows_are_sorted_by_key_so_that_processes_lock_them_in_one_order() -> No
     [
         (EventRow, tables.events, {"stored_at"}),
         (CallRow, tables.calls, set()),
-        (TurnRow, tables.turns, set()),
+        (TurnRow, tables.turns, {"words"}),
+        (UsageRow, tables.usage, set()),
     ],
 )
 def test_the_fields_of_a_row_are_the_columns_of_its_table(
@@ -121,7 +129,8 @@ def test_the_fields_of_a_row_are_the_columns_of_its_table(
 
 
 @pytest.mark.parametrize(
-    ("row", "table", "outside"), [(CallRow, tables.calls, {"answered_at"}), (TurnRow, tables.turns, set())]
+    ("row", "table", "outside"),
+    [(CallRow, tables.calls, {"answered_at"}), (TurnRow, tables.turns, {"words"})],
 )
 def test_every_column_is_in_the_key_or_in_one_group(
     row: type[CallRow | TurnRow], table: Table, outside: set[str]

@@ -301,6 +301,7 @@ def _count(written: Written, batch_events: int) -> None:
     metrics.EVENTS_DUPLICATE.inc(batch_events - written.events)
     metrics.CALLS_WRITTEN.inc(written.calls)
     metrics.TURNS_WRITTEN.inc(written.turns)
+    metrics.USAGE_WRITTEN.inc(written.usage)
     metrics.BATCH_EVENTS.observe(batch_events)
 
 

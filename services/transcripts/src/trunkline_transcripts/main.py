@@ -11,7 +11,7 @@ import click
 from trunkline_common import service, settings
 from trunkline_common.bus import Bus
 from trunkline_common.service import Life
-from trunkline_transcripts import database, schema_version
+from trunkline_transcripts import database, months, schema_version
 from trunkline_transcripts.consumer import Consumer
 from trunkline_transcripts.settings import TranscriptsSettings
 from trunkline_transcripts.store import TRANSACTION_TIMEOUT_S, Store
@@ -61,7 +61,10 @@ async def _body(chosen: TranscriptsSettings, life: Life) -> None:
 
         if consumer := await _unless_stopped(start(), life):
             life.started()
-            await consumer.run()
+            async with asyncio.TaskGroup() as tasks:
+                upkeep = tasks.create_task(months.keep_ahead(chosen.database_url))
+                await consumer.run()
+                upkeep.cancel()
 
 
 async def _unless_stopped(starting: Coroutine[Any, Any, Consumer], life: Life) -> Consumer | None:

@@ -15,7 +15,7 @@ EVENTS_REDELIVERED: Final = Counter(
 )
 EVENTS_UNKNOWN: Final = Counter(
     "trunkline_transcripts_events_unknown",
-    "Events of a kind that this version does not know: kept in `events`, not in `calls` or `turns`.",
+    "Events of a kind that this version does not know: kept in `events`, not in `calls`, `turns` or `usage`.",
 )
 NULS_REPLACED: Final = Counter(
     "trunkline_transcripts_nuls_replaced",
@@ -31,6 +31,9 @@ CALLS_WRITTEN: Final = Counter(
 )
 TURNS_WRITTEN: Final = Counter(
     "trunkline_transcripts_turns_written", "Rows of `turns` inserted or completed, once per turn and batch."
+)
+USAGE_WRITTEN: Final = Counter(
+    "trunkline_transcripts_usage_written", "Rows of `usage` inserted: responses whose tokens are known."
 )
 BATCH_EVENTS: Final = Histogram(
     "trunkline_transcripts_batch_events",
@@ -55,4 +58,12 @@ STORE_UP: Final = Gauge(
 )
 STORE_FAILURES: Final = Counter(
     "trunkline_transcripts_store_failures", "Transactions that failed and are tried again.", ["trouble"]
+)
+MONTHS_FAILURES: Final = Counter(
+    "trunkline_transcripts_months_failures", "Times that the coming months' partitions could not be made."
+)
+STRAY_ROWS: Final = Gauge(
+    "trunkline_transcripts_stray_rows",
+    "Rows in the default partition, because their month has none of its own; looked at once a day.",
+    ["table"],
 )

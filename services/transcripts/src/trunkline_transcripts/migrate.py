@@ -1,4 +1,4 @@
-"""The `trunkline migrate` command: brings the database's tables up to date.
+"""The `trunkline migrate` command: brings the database's tables, coming months and analysts' role up to date.
 
 Several may run at once, as pods do in a rollout: an advisory lock of Postgres lets one work and the others find
 that nothing is left to do. A migration that cannot lock a table soon gives up instead of queueing every query of
@@ -19,7 +19,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from trunkline_common import settings
-from trunkline_transcripts import database, schema_version
+from trunkline_transcripts import analyst, database, months, schema_version
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.settings import DatabaseSettings
 
@@ -38,7 +38,7 @@ EXIT_FAILED: Final = 1
 
 @click.command(name="migrate")
 def command() -> None:
-    """Create or update the tables in Postgres.
+    """Create or update the tables in Postgres, the coming months' partitions, and the role for analysts.
 
     Reads DATABASE_URL (postgresql+asyncpg://…) from the environment, or the file that DATABASE_URL_FILE names.
     Waits up to a minute for Postgres to answer. Running it twice, or several at once, does no harm.
@@ -118,12 +118,19 @@ async def _upgrade(connection: AsyncConnection, address: str) -> None:
     await connection.commit()
     if version > newest:
         _say(f"{address} is at migration {version:04}, newer than this program's {newest:04}: nothing to do")
-    elif version == newest:
-        _say(f"{address} is at migration {version:04}: nothing to do")
-    else:
+        return
+    if version < newest:
         await connection.run_sync(_run_alembic, scripts)
         await connection.commit()
+    made = await months.make_ahead(connection)
+    news = [f"made {len(made)} partitions, the last of them {made[-1]}"] if made else []
+    news += await analyst.ensure(connection)
+    for line in news:
+        _say(line)
+    if news or version < newest:
         _say(f"{address} is at migration {newest:04} after {time.monotonic() - began:.1f} s")
+    else:
+        _say(f"{address} is at migration {version:04}: nothing to do")
 
 
 def _run_alembic(connection: Connection, scripts: Config) -> None:

@@ -1,4 +1,4 @@
-"""A batch of events as rows: all of them for `events`, the known kinds for `calls` and `turns` as well. Pure.
+"""A batch of events as rows: all of them for `events`, the known kinds for `calls`, `turns` and `usage` as well. Pure.
 
 Events arrive in any order, more than once, and split over batches in any way; the rows must come out the same.
 So the columns of `calls` and `turns` are in groups. One event tells a whole group, together with its version, and
@@ -179,15 +179,44 @@ class TurnRow(_GroupedRow, frozen=True, kw_only=True, omit_defaults=True):
         return (self.call_started_at, self.call_id, self.attach, self.assign, self.item_id)
 
 
+class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `usage`; the fields are the columns."""
+
+    call_started_at: datetime
+    call_id: str
+    attach: int
+    assign: int
+    n: int
+    at: datetime
+    response_id: str
+    input_tokens: int
+    input_text_tokens: int
+    input_audio_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    output_text_tokens: int
+    output_audio_tokens: int
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """The primary key."""
+        return (self.call_started_at, self.call_id, self.attach, self.assign, self.n)
+
+    def absorb(self, _copy: Self) -> Self:
+        """An event never changes."""
+        return self
+
+
 class Rows(NamedTuple):
     """What a batch writes: sorted by key, and no key twice in a table."""
 
     events: Sequence[EventRow]
     calls: Sequence[CallRow]
     turns: Sequence[TurnRow]
+    usage: Sequence[UsageRow]
 
 
-Row = TypeVar("Row", EventRow, CallRow, TurnRow)
+Row = TypeVar("Row", EventRow, CallRow, TurnRow, UsageRow)
 
 
 def project(entries: Iterable[Entry]) -> Rows:
@@ -198,6 +227,7 @@ def project(entries: Iterable[Entry]) -> Rows:
     events: dict[tuple[Any, ...], EventRow] = {}
     calls: dict[tuple[Any, ...], CallRow] = {}
     turns: dict[tuple[Any, ...], TurnRow] = {}
+    usage: dict[tuple[Any, ...], UsageRow] = {}
     for entry in entries:
         _add(_event_row(entry), events)
         match _told_by(entry):
@@ -205,7 +235,9 @@ def project(entries: Iterable[Entry]) -> Rows:
                 _add(row, calls)
             case TurnRow() as row:
                 _add(row, turns)
-    return Rows(_sorted(events), _sorted(calls), _sorted(turns))
+            case UsageRow() as row:
+                _add(row, usage)
+    return Rows(_sorted(events), _sorted(calls), _sorted(turns), _sorted(usage))
 
 
 def _add(row: Row, rows: dict[tuple[Any, ...], Row]) -> None:
@@ -232,14 +264,16 @@ def _event_row(entry: Entry) -> EventRow:
     )
 
 
-def _told_by(entry: Entry) -> CallRow | TurnRow | None:
-    """Return what the event tells of a call or a turn, if anything."""
+def _told_by(entry: Entry) -> CallRow | TurnRow | UsageRow | None:
+    """Return what the event tells of a call, a turn or a response, if anything."""
     match entry.event:
         case CallStarted() | CallAttached() | ModelConnected() | CallEnded() as event:
             return _call_row(entry, event)
         case CallerTurn() | AgentTurn() | TurnLatency() as event:
             return _turn_row(entry, event)
-        case None | ModelLost() | Usage() | DtmfReceived():
+        case Usage() as event:
+            return _usage_row(entry, event)
+        case None | ModelLost() | DtmfReceived():
             return None
         case _ as unhandled:
             assert_never(unhandled)
@@ -335,3 +369,16 @@ def _turn_row(entry: Entry, event: CallerTurn | AgentTurn | TurnLatency) -> Turn
                 gateway_to_twilio_ms=event.gateway_to_twilio_ms,
                 worker_ms=event.worker_ms,
             )
+
+
+def _usage_row(entry: Entry, event: Usage) -> UsageRow:
+    envelope = entry.envelope
+    return UsageRow(
+        call_started_at=entry.call_started_at,
+        call_id=envelope.call_id,
+        attach=envelope.fence.attach,
+        assign=envelope.fence.assign,
+        n=envelope.n,
+        at=entry.at,
+        **msgspec.structs.asdict(event),
+    )

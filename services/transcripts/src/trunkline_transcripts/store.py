@@ -118,6 +118,20 @@ TURNS: Final = text("""
        or excluded.response_ms > coalesce(stored.response_ms, '-infinity')
 """)
 
+USAGE: Final = text("""
+    insert into usage (
+        call_started_at, call_id, attach, assign, n, at, response_id,
+        input_tokens, input_text_tokens, input_audio_tokens, cached_tokens,
+        output_tokens, output_text_tokens, output_audio_tokens
+    )
+    select
+        call_started_at, call_id, attach, assign, n, at, response_id,
+        input_tokens, input_text_tokens, input_audio_tokens, cached_tokens,
+        output_tokens, output_text_tokens, output_audio_tokens
+    from json_populate_recordset(null::usage, cast(:rows as json))
+    on conflict do nothing
+""")
+
 
 class Written(NamedTuple):
     """Rows that were inserted or changed. The others were there already, or newer."""
@@ -125,6 +139,7 @@ class Written(NamedTuple):
     events: int
     calls: int
     turns: int
+    usage: int
 
 
 class StoreError(Exception):
@@ -160,6 +175,7 @@ class Store:
                 events=await _execute(connection, EVENTS, rows.events),
                 calls=await _execute(connection, CALLS, rows.calls),
                 turns=await _execute(connection, TURNS, rows.turns),
+                usage=await _execute(connection, USAGE, rows.usage),
             )
 
 

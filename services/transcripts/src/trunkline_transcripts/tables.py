@@ -1,7 +1,7 @@
 """The tables, with a comment on each column for the people who read them with SQL.
 
-`call_started_at` is part of every key, so that the tables can be split by the month in which a call began: a
-call over midnight on the 31st stays together. A call that another worker takes over, or that Twilio attaches
+The tables are split by the month in which a call began, so `call_started_at` is part of every key: a call over
+midnight on the 31st stays together. A call that another worker takes over, or that Twilio attaches
 again, continues under the next fence (`attach`, `assign`).
 """
 
@@ -11,8 +11,10 @@ from sqlalchemy import (
     ARRAY,
     Boolean,
     Column,
+    Computed,
     DateTime,
     Double,
+    Index,
     Integer,
     MetaData,
     PrimaryKeyConstraint,
@@ -20,9 +22,10 @@ from sqlalchemy import (
     Text,
     func,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
 _MOMENT: Final = DateTime(timezone=True)
+_BY_MONTH: Final = "range (call_started_at)"
 
 metadata: Final = MetaData()
 
@@ -49,7 +52,8 @@ events: Final = Table(
         comment="When this row was written, by the clock of the database.",
     ),
     PrimaryKeyConstraint("call_started_at", "call_id", "attach", "assign", "n"),
-    comment="Every call's event log as the workers wrote it. calls and turns are made from it.",
+    postgresql_partition_by=_BY_MONTH,
+    comment="Every call's event log as the workers wrote it. calls, turns and usage are made from it.",
 )
 
 calls: Final = Table(
@@ -116,6 +120,8 @@ calls: Final = Table(
         comment="The event that the columns about the end come from: attach, assign, n.",
     ),
     PrimaryKeyConstraint("call_started_at", "call_id"),
+    Index("calls_call_id", "call_id"),
+    postgresql_partition_by=_BY_MONTH,
     comment="One row per call. Where several events tell the same, the one with the highest attach and assign counts.",
 )
 
@@ -177,6 +183,49 @@ turns: Final = Table(
     Column("worker_to_gateway_ms", Double, comment="Part of the way: worker to gateway. Null: not measured."),
     Column("gateway_to_twilio_ms", Double, comment="Part of the way: gateway to Twilio. Null: not measured."),
     Column("worker_ms", Double, comment="Our own work in the worker on the way back."),
+    Column(
+        "words",
+        TSVECTOR,
+        # A tsvector of more than 1 MB is refused, and the event with it: the longest turn is cut, not lost.
+        Computed("""to_tsvector('simple'::regconfig, "left"(text, 50000))""", persisted=True),
+        comment="The words of text for full-text search: words @@ websearch_to_tsquery('simple', '…').",
+    ),
     PrimaryKeyConstraint("call_started_at", "call_id", "attach", "assign", "item_id"),
+    Index("turns_words", "words", postgresql_using="gin"),
+    postgresql_partition_by=_BY_MONTH,
     comment="What was said, turn by turn, what of it was heard, and how fast the agent answered.",
+)
+
+usage: Final = Table(
+    "usage",
+    metadata,
+    Column("call_started_at", _MOMENT, comment="When the call reached us."),
+    Column("call_id", Text, comment="Twilio's CallSid."),
+    Column("attach", Integer, comment="How often Twilio had attached the call to us: 1, 2, …"),
+    Column("assign", Integer, comment="How often a worker had been assigned within this attach: 1, 2, …"),
+    Column(
+        "n", Integer, comment="Number of the event that this row comes from, under its attach and assign."
+    ),
+    Column("at", _MOMENT, nullable=False, comment="When the response was over, by the clock of the worker."),
+    Column("response_id", Text, nullable=False, comment="The model's name of the response."),
+    Column(
+        "input_tokens",
+        Integer,
+        nullable=False,
+        comment="All tokens that went in: text, audio and what was cached of them.",
+    ),
+    Column("input_text_tokens", Integer, nullable=False, comment="Text among input_tokens."),
+    Column("input_audio_tokens", Integer, nullable=False, comment="Audio among input_tokens."),
+    Column(
+        "cached_tokens",
+        Integer,
+        nullable=False,
+        comment="How many of input_tokens the model had in its cache; they cost less.",
+    ),
+    Column("output_tokens", Integer, nullable=False, comment="All tokens that came out."),
+    Column("output_text_tokens", Integer, nullable=False, comment="Text among output_tokens."),
+    Column("output_audio_tokens", Integer, nullable=False, comment="Audio among output_tokens."),
+    PrimaryKeyConstraint("call_started_at", "call_id", "attach", "assign", "n"),
+    postgresql_partition_by=_BY_MONTH,
+    comment="The tokens of each response, as the model counted them.",
 )

@@ -1,11 +1,17 @@
-"""First tables: events, calls, turns."""
+"""First tables: events, calls, turns, usage, each split by the month in which a call began.
+
+A month's partition is filled before it is attached: that locks the default partition for a moment, where
+`create table … partition of` would lock the whole table.
+"""
+
+from typing import Final
 
 from alembic import op
 
 revision = "0001"
 down_revision = None
 
-UPGRADE = """
+TABLES: Final = """
 create table events (
     call_started_at timestamptz not null,
     call_id text not null,
@@ -17,10 +23,10 @@ create table events (
     data jsonb not null,
     stored_at timestamptz not null default now(),
     primary key (call_started_at, call_id, attach, assign, n)
-);
+) partition by range (call_started_at);
 
 comment on table events is
-    'Every call''s event log as the workers wrote it. calls and turns are made from it.';
+    'Every call''s event log as the workers wrote it. calls, turns and usage are made from it.';
 comment on column events.call_started_at is
     'When the call reached us.';
 comment on column events.call_id is
@@ -64,7 +70,9 @@ create table calls (
     events_expected integer,
     ended_from integer[],
     primary key (call_started_at, call_id)
-);
+) partition by range (call_started_at);
+
+create index calls_call_id on calls (call_id);
 
 comment on table calls is
     'One row per call. Where several events tell the same, the one with the highest attach and assign counts.';
@@ -139,8 +147,13 @@ create table turns (
     worker_to_gateway_ms double precision,
     gateway_to_twilio_ms double precision,
     worker_ms double precision,
+    words tsvector generated always as (
+        to_tsvector('simple'::regconfig, "left"(text, 50000))
+    ) stored,
     primary key (call_started_at, call_id, attach, assign, item_id)
-);
+) partition by range (call_started_at);
+
+create index turns_words on turns using gin (words);
 
 comment on table turns is
     'What was said, turn by turn, what of it was heard, and how fast the agent answered.';
@@ -194,10 +207,127 @@ comment on column turns.gateway_to_twilio_ms is
     'Part of the way: gateway to Twilio. Null: not measured.';
 comment on column turns.worker_ms is
     'Our own work in the worker on the way back.';
+comment on column turns.words is
+    'The words of text for full-text search: words @@ websearch_to_tsquery(''simple'', ''…'').';
+
+create table usage (
+    call_started_at timestamptz not null,
+    call_id text not null,
+    attach integer not null,
+    assign integer not null,
+    n integer not null,
+    at timestamptz not null,
+    response_id text not null,
+    input_tokens integer not null,
+    input_text_tokens integer not null,
+    input_audio_tokens integer not null,
+    cached_tokens integer not null,
+    output_tokens integer not null,
+    output_text_tokens integer not null,
+    output_audio_tokens integer not null,
+    primary key (call_started_at, call_id, attach, assign, n)
+) partition by range (call_started_at);
+
+comment on table usage is
+    'The tokens of each response, as the model counted them.';
+comment on column usage.call_started_at is
+    'When the call reached us.';
+comment on column usage.call_id is
+    'Twilio''s CallSid.';
+comment on column usage.attach is
+    'How often Twilio had attached the call to us: 1, 2, …';
+comment on column usage.assign is
+    'How often a worker had been assigned within this attach: 1, 2, …';
+comment on column usage.n is
+    'Number of the event that this row comes from, under its attach and assign.';
+comment on column usage.at is
+    'When the response was over, by the clock of the worker.';
+comment on column usage.response_id is
+    'The model''s name of the response.';
+comment on column usage.input_tokens is
+    'All tokens that went in: text, audio and what was cached of them.';
+comment on column usage.input_text_tokens is
+    'Text among input_tokens.';
+comment on column usage.input_audio_tokens is
+    'Audio among input_tokens.';
+comment on column usage.cached_tokens is
+    'How many of input_tokens the model had in its cache; they cost less.';
+comment on column usage.output_tokens is
+    'All tokens that came out.';
+comment on column usage.output_text_tokens is
+    'Text among output_tokens.';
+comment on column usage.output_audio_tokens is
+    'Audio among output_tokens.';
+"""
+
+MAKE_MONTH: Final = """
+create function make_month(parent text, month date) returns boolean language plpgsql as $$
+declare
+    first_day date := date_trunc('month', month);
+    partition text := parent || to_char(first_day, '_YYYY_MM');
+    net text := parent || '_default';
+    starts timestamptz := first_day::timestamp at time zone 'UTC';
+    ends timestamptz := (first_day + interval '1 month') at time zone 'UTC';
+    columns text;
+begin
+    perform pg_advisory_xact_lock(hashtext('make_month'), hashtext(partition));
+    if to_regclass(quote_ident(partition)) is not null then
+        return false;
+    end if;
+    execute format('lock table %I in access exclusive mode', net);
+    execute format('create table %I (like %I including all)', partition, parent);
+    select string_agg(quote_ident(attname), ', ' order by attnum) into columns
+    from pg_attribute
+    where attrelid = parent::regclass and attnum > 0 and not attisdropped and attgenerated = '';
+    execute format(
+        'with moved as (
+            delete from %1$I where call_started_at >= %2$L and call_started_at < %3$L returning %4$s
+        )
+        insert into %5$I (%4$s) select * from moved',
+        net, starts, ends, columns, partition
+    );
+    execute format(
+        'alter table %I attach partition %I for values from (%L) to (%L)', parent, partition, starts, ends
+    );
+    return true;
+end $$
+"""
+
+DETACH_MONTH: Final = """
+create function detach_month(parent text, month date) returns boolean language plpgsql as $$
+declare
+    partition text := parent || to_char(month, '_YYYY_MM');
+begin
+    if not exists (
+        select from pg_inherits
+        where inhrelid = to_regclass(quote_ident(partition)) and inhparent = parent::regclass
+    ) then
+        return false;
+    end if;
+    execute format('alter table %I detach partition %I', parent, partition);
+    return true;
+end $$
+"""
+
+COMMENTS: Final = """
+comment on function make_month is
+    'Makes the partition of a table for the month of a date, takes over what the default partition holds of it, and tells whether there was anything to do.';
+comment on function detach_month is
+    'Takes the month of a date out of a table, to archive it or to drop it, and tells whether it was there. Set lock_timeout: it locks the table for a moment.';
 """
 
 
 def upgrade() -> None:
     """Create the tables; there is no way back that keeps what is in them."""
-    for statement in UPGRADE.strip().split(";\n"):
+    for statement in (*TABLES.strip().split(";\n"), *_default_partitions()):
         op.execute(statement)
+    for statement in (MAKE_MONTH, DETACH_MONTH, *COMMENTS.strip().split(";\n")):
+        op.execute(statement)
+
+
+def _default_partitions() -> list[str]:
+    """Return the statements that make the nets: a row whose month has no partition lands there."""
+    return [
+        f"create table {table}_default partition of {table} default"
+        for table in ("events", "calls", "turns", "usage")
+    ]
