@@ -43,8 +43,9 @@ signal.pause()
 
 # A parent that starts the program in argv[2] with the argument argv[1], and then never stops it.
 CARELESS_PARENT = """
-import asyncio, pathlib, sys
+import asyncio, pathlib, signal, sys
 from trunkline_local.processes import Process
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a suite run by nohup hands it down ignored
 async def main():
     child = [sys.executable, "-c", sys.argv[2], sys.argv[1]]
     await Process.launch("child", child, pathlib.Path(sys.argv[3]))
