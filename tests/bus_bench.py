@@ -107,6 +107,8 @@ class Proxy:
         task = asyncio.create_task(self._carry(reader, writer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        # Here and not in the task: one that is cancelled before its first step does not run at all.
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         silent = self._silent
@@ -125,7 +127,6 @@ class Proxy:
         finally:
             for task in (*pumps, silenced):
                 task.cancel()
-            writer.transport.abort()
             to_server.transport.abort()
 
     @staticmethod

@@ -21,6 +21,7 @@ from trunkline_common.control import (
     OwnerState,
 )
 from trunkline_common.frames import Fence, Frame, FrameKind
+from trunkline_common.link import MendedClient
 
 LIMIT_S: Final = 10_000 * MS
 """For anything that happens within milliseconds when all is well."""
@@ -50,7 +51,7 @@ class Worker:
     @classmethod
     @contextlib.asynccontextmanager
     async def start(cls, nats_url: str) -> AsyncIterator[Self]:
-        client = Client()
+        client = MendedClient()
         worker = cls(client)
         await client.connect(
             nats_url,

@@ -11,7 +11,6 @@ from typing import Final
 
 import asyncpg
 import event_logs
-import nats
 from infra import MS
 from nats.aio.client import Client
 from nats.js import JetStreamContext
@@ -19,6 +18,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
 from trunkline_common import call_events, subjects
 from trunkline_common.call_events import Envelope
+from trunkline_common.link import MendedClient
 from trunkline_local.nats_server import NatsServer
 from trunkline_local.processes import Process, free_port, trunkline
 
@@ -47,9 +47,11 @@ class Service:
 
     async def _get(self, path: str) -> tuple[int, str]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
-        writer.close()
+        try:
+            writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+        finally:
+            writer.close()
         return int(head.split()[1]), body
 
 
@@ -176,7 +178,9 @@ async def load_on(world: World) -> AsyncIterator[Load]:
 
 @contextlib.asynccontextmanager
 async def client_of(server: NatsServer) -> AsyncIterator[Client]:
-    client = await nats.connect(server.url)
+    # The server may be killed while this is connected; nats-py's own client would leave sockets open.
+    client = MendedClient()
+    await client.connect(server.url)
     try:
         yield client
     finally:

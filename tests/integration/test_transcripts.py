@@ -7,7 +7,7 @@ from pathlib import Path
 
 import event_logs
 import msgspec
-import nats
+import nats.js.errors
 import pytest
 from event_logs import caller_turn, ended, log_of, started
 from transcripts_world import Service, World, client_of, load_on, migrate, until
@@ -20,9 +20,8 @@ from trunkline_local.postgres_server import PostgresServer
 
 @pytest.fixture
 async def world(nats_server: NatsServer, migrated_database_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    client = await nats.connect(nats_server.url)
-    yield World(tmp_path, nats_server.url, client, migrated_database_url)
-    await client.close()
+    async with client_of(nats_server) as client:
+        yield World(tmp_path, nats_server.url, client, migrated_database_url)
 
 
 async def test_a_call_becomes_rows(world: World) -> None:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nats
+import nats.errors
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -15,6 +15,7 @@ from nats.errors import NoRespondersError
 from trunkline_common import call_events, control, frames, subjects
 from trunkline_common.control import AssignReply, AssignRequest, OwnerReply, OwnerRequest, StopReason
 from trunkline_common.frames import Fence, Frame, FrameKind
+from trunkline_common.link import MendedClient
 from trunkline_local.nats_server import NatsServer
 from trunkline_local.processes import Process, free_port, trunkline
 from trunkline_simulators.openai_server import ServerOptions, run_server
@@ -71,7 +72,8 @@ class Gateway:
 
 @pytest.fixture
 async def gateway(nats_server: NatsServer) -> AsyncIterator[Gateway]:
-    client = await nats.connect(nats_server.url, error_cb=_ignore)
+    client = MendedClient()
+    await client.connect(nats_server.url, error_cb=_ignore)
     played = Gateway(client)
 
     async def on_frame(message: Msg) -> None:

@@ -65,7 +65,7 @@ class Link:
     """One connection. `is_up` is set while messages can be sent."""
 
     def __init__(self, name: str, settings: CommonSettings, life: Life) -> None:
-        self.client = _Client()
+        self.client = MendedClient()
         self.is_up = asyncio.Event()
         self._name = name
         self._settings = settings
@@ -228,8 +228,8 @@ class Subscription:
             await self._link.client.forget(self._subscription)
 
 
-class _Client(Client):
-    """nats-py's client, its faults mended where no option reaches."""
+class MendedClient(Client):
+    """nats-py's client, its faults mended where no option reaches: sockets left open, waits without an end."""
 
     def abort(self) -> None:
         """Drop the socket at once, and all that waits to be sent."""
