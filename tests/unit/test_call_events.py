@@ -17,9 +17,15 @@ from trunkline_common.call_events import (
     DtmfReceived,
     Envelope,
     EventError,
+    LimitReached,
     ModelConnected,
     ModelLost,
     Outcome,
+    ToolCalled,
+    ToolOutcome,
+    ToolReturned,
+    TranscriptionUsage,
+    TransferChanged,
     TurnLatency,
     Usage,
     Verdict,
@@ -76,6 +82,13 @@ EVENTS: list[Any] = [
         output_text_tokens=2,
         output_audio_tokens=5,
     ),
+    TranscriptionUsage(item_id="item_1", model="gpt-realtime-whisper", seconds=3.0, cost_usd=0.001),
+    ToolCalled(tool_call_id="call_1", item_id="item_3", name="book", arguments="{}", at_ms=3000),
+    ToolReturned(
+        tool_call_id="call_1", name="book", outcome=ToolOutcome.OK, output="booked", duration_ms=80.5
+    ),
+    TransferChanged(target="front-desk", status="dialing", at_ms=4000),
+    LimitReached(limit="minutes", at_ms=4500),
     DtmfReceived(at_ms=5000),
     CallEnded(
         outcome=Outcome.SUCCESS,
@@ -166,8 +179,8 @@ class TestOldAndNewPeers:
 
     def test_an_unknown_kind_keeps_its_place_unread(self) -> None:
         newer = json.loads(encode(sealed(EVENTS[0]))) | {
-            "kind": "tool_called",
-            "data": {"kind": "tool_called", "name": "book"},
+            "kind": "hold_music",
+            "data": {"kind": "hold_music", "name": "book"},
         }
 
         envelope = decode(json.dumps(newer).encode())

@@ -34,6 +34,12 @@ class Verdict(Enum):
     """How a call ended: one of a closed list, the same words in logs, metrics and columns."""
 
     CALLER_HUNG_UP = _Verdict(Outcome.SUCCESS, "caller-hung-up")
+    AGENT_HUNG_UP = _Verdict(Outcome.SUCCESS, "agent-hung-up")
+    TRANSFERRED = _Verdict(Outcome.SUCCESS, "transferred")
+    TIME_LIMIT = _Verdict(Outcome.SUCCESS, "time-limit")
+    COST_LIMIT = _Verdict(Outcome.SUCCESS, "cost-limit")
+    TOOL_LIMIT = _Verdict(Outcome.SUCCESS, "tool-limit")
+    CALLER_SILENT = _Verdict(Outcome.CALLER, "caller-silent")
     CALLER_LEFT_EARLY = _Verdict(Outcome.CALLER, "left-before-answer")
     BAD_STREAM = _Verdict(Outcome.CALLER, "bad-stream")
     NEVER_ATTACHED = _Verdict(Outcome.CALLER, "never-attached")
@@ -42,6 +48,7 @@ class Verdict(Enum):
     GATEWAY_LOST = _Verdict(Outcome.SERVER, "gateway-lost")
     MODEL_REFUSED = _Verdict(Outcome.UPSTREAM, "model-refused")
     MODEL_LOST = _Verdict(Outcome.UPSTREAM, "model-lost")
+    RATE_LIMITED = _Verdict(Outcome.UPSTREAM, "model-rate-limited")
     STREAM_LOST = _Verdict(Outcome.INDETERMINATE, "stream-lost")
 
     @property
@@ -86,6 +93,10 @@ class ModelConnected(_Event, frozen=True, kw_only=True, tag="model_connected"):
     """From the first connect attempt of this session to `session.updated`."""
     media_start_ms: int | None = None
     """Media time of the first caller sample this session was sent, where any was waiting."""
+    cause: str = "start"
+    """`start`, `restored` (the session before it was lost) or `rotated` (it was about to expire)."""
+    items: int = 0
+    """Items of the conversation so far that this session was given."""
 
 
 class ModelLost(_Event, frozen=True, kw_only=True, tag="model_lost"):
@@ -150,6 +161,61 @@ class TurnLatency(_Event, frozen=True, kw_only=True, tag="turn_latency"):
     """Our own work in the worker on the way back: delta received until frame published."""
 
 
+class ToolCalled(_Event, frozen=True, kw_only=True, tag="tool_called"):
+    """The model called a tool."""
+
+    tool_call_id: str
+    """The model's `call_id`."""
+    item_id: str
+    name: str
+    arguments: str
+    """JSON as the model wrote it; it may not fit the tool's schema."""
+    at_ms: int
+    """Media time."""
+
+
+class ToolOutcome(StrEnum):
+    """How a tool call went."""
+
+    OK = "ok"
+    FAILED = "failed"
+    """The tool answered with an error, or with something that is no answer."""
+    TIMEOUT = "timeout"
+    REFUSED = "refused"
+    """It was never called: unknown tool, arguments that do not fit, a target that is not allowed, too many calls."""
+    CANCELLED = "cancelled"
+    """The caller interrupted, or the call ended."""
+
+
+class ToolReturned(_Event, frozen=True, kw_only=True, tag="tool_returned"):
+    """A tool's answer, as the model was given it."""
+
+    tool_call_id: str
+    name: str
+    outcome: ToolOutcome
+    output: str
+    duration_ms: float
+    http_status: int | None = None
+
+
+class TransferChanged(_Event, frozen=True, kw_only=True, tag="transfer"):
+    """The caller is being put through, or that ended."""
+
+    target: str
+    """The name of the target in the agent profile; never its number."""
+    status: str
+    """`dialing`, `answered`, `no-answer`, `busy`, `failed` or `canceled`, Twilio's words where it has some."""
+    at_ms: int
+
+
+class LimitReached(_Event, frozen=True, kw_only=True, tag="limit"):
+    """One of the profile's limits was reached."""
+
+    limit: str
+    """`minutes`, `silence`, `cost` or `tools`."""
+    at_ms: int
+
+
 class Usage(_Event, frozen=True, kw_only=True, tag="usage"):
     """Tokens of one response, by modality, as the model counted them."""
 
@@ -161,6 +227,26 @@ class Usage(_Event, frozen=True, kw_only=True, tag="usage"):
     output_tokens: int
     output_text_tokens: int
     output_audio_tokens: int
+    cached_text_tokens: int = 0
+    cached_audio_tokens: int = 0
+    reasoning_tokens: int = 0
+    """Part of the output that was never spoken."""
+    model: str = ""
+    cost_usd: float | None = None
+    """By the price file that `price_date` names; None when it has no price for the model."""
+    price_date: str = ""
+
+
+class TranscriptionUsage(_Event, frozen=True, kw_only=True, tag="transcription_usage"):
+    """What writing down one turn of the caller's cost: billed apart from the responses, by time or by tokens."""
+
+    item_id: str
+    model: str
+    seconds: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    price_date: str = ""
 
 
 class DtmfReceived(_Event, frozen=True, kw_only=True, tag="dtmf"):
@@ -189,7 +275,12 @@ CallEvent = (
     | CallerTurn
     | AgentTurn
     | TurnLatency
+    | ToolCalled
+    | ToolReturned
+    | TransferChanged
+    | LimitReached
     | Usage
+    | TranscriptionUsage
     | DtmfReceived
     | CallEnded
 )

@@ -36,6 +36,10 @@ class NextStep(StrEnum):
     HANG_UP = "hang-up"
     FALLBACK = "fallback"
     """Say sorry, or whatever else is configured for a call that we cannot serve."""
+    TRANSFER = "transfer"
+    """Dial `Transfer`; when nobody answers, the agent goes on."""
+    SEND_DIGITS = "send-digits"
+    """Play `digits` as DTMF, then attach the call again."""
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,10 +67,20 @@ class AssignReply(_Message, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Transfer(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom Twilio should dial, and for how long."""
+
+    number: str
+    """E.164, from the agent profile and never from the model; never logged."""
+    timeout_s: int
+    """How long it may ring."""
+
+
 class OwnerRequest(_Message, frozen=True, kw_only=True):
     """Gateway → the worker that owns a call."""
 
-    op: Literal["attach", "who"]
+    op: Literal["attach", "who", "dialed"]
+    """`dialed`: Twilio dialled the target of a transfer, with this `dial_status`."""
     worker: str = ""
     """For `attach`: the owner that is meant. Any other worker that holds the call gives it up silently: it took
     an offer whose answer came too late."""
@@ -75,10 +89,12 @@ class OwnerRequest(_Message, frozen=True, kw_only=True):
     gateway: str = ""
     """For `attach`: the gateway that now holds Twilio's socket."""
     stream_sid: str = ""
+    dial_status: str = ""
+    """For `dialed`: Twilio's DialCallStatus (`completed`, `answered`, `no-answer`, `busy`, `failed`, `canceled`)."""
 
 
-OwnerState = Literal["offered", "active", "ended"]
-"""No stream yet · a stream came · over, and only the answer to what comes next is left."""
+OwnerState = Literal["offered", "active", "leaving", "ended"]
+"""No stream yet · a stream came · Twilio is told to do `next` first · over, and only the answer to `next` is left."""
 
 
 class OwnerReply(_Message, frozen=True, kw_only=True):
@@ -91,7 +107,11 @@ class OwnerReply(_Message, frozen=True, kw_only=True):
     """The fence that frames must carry from now on (or the newest known, when refused)."""
     state: OwnerState
     next: NextStep = NextStep.HANG_UP
-    """For an ended call: what Twilio should be told."""
+    """For an ended call, or one whose agent asked for it: what Twilio should be told."""
+    transfer: Transfer | None = None
+    """With `next` TRANSFER."""
+    digits: str = ""
+    """With `next` SEND_DIGITS: `0`–`9`, `*`, `#`, and `w` for half a second of silence."""
     started_at_ms: int = 0
     """Unix ms when the call reached us, as the owner was told first; 0 from a worker that does not say."""
 

@@ -138,7 +138,7 @@ class Link:
         """Send what is pending and close; never raises, and takes little more than `CLOSE_TIMEOUT_S`."""
         self._closing = True
         if not self.is_up.is_set() or not await self.confirmed(CLOSE_TIMEOUT_S):
-            self.client.abort()
+            self.client.give_up()
         if self._was_up:
             await self.client.close()
 
@@ -231,8 +231,13 @@ class Subscription:
 class MendedClient(Client):
     """nats-py's client, its faults mended where no option reaches: sockets left open, waits without an end."""
 
-    def abort(self) -> None:
-        """Drop the socket at once, and all that waits to be sent."""
+    def __init__(self) -> None:
+        super().__init__()
+        self._given_up = False
+
+    def give_up(self) -> None:
+        """Drop the socket at once, and all that waits to be sent; no other socket is opened."""
+        self._given_up = True
         self._pending.clear()
         self._pending_data_size = 0
         self._abort_transport()
@@ -257,6 +262,10 @@ class MendedClient(Client):
         # An attempt that failed after the socket was connected leaves it open.
         self._abort_transport()
         await super()._connect_to_server(s)
+        if self._given_up:
+            # Python 3.11's `wait_for` swallows a cancellation that comes in the moment of success.
+            self._abort_transport()
+            raise asyncio.CancelledError
 
     async def _process_pong(self) -> None:
         # The PONG of a flush that was cancelled would end the read loop: nothing is received until the pings tell.

@@ -8,7 +8,7 @@ table; here it is applied within the batch, because one statement may not write 
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar, assert_never
+from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
 import msgspec
 
@@ -18,9 +18,7 @@ from trunkline_common.call_events import (
     CallEnded,
     CallerTurn,
     CallStarted,
-    DtmfReceived,
     ModelConnected,
-    ModelLost,
     TurnLatency,
     Usage,
 )
@@ -273,10 +271,8 @@ def _told_by(entry: Entry) -> CallRow | TurnRow | UsageRow | None:
             return _turn_row(entry, event)
         case Usage() as event:
             return _usage_row(entry, event)
-        case None | ModelLost() | DtmfReceived():
+        case _:
             return None
-        case _ as unhandled:
-            assert_never(unhandled)
 
 
 def _call_row(entry: Entry, event: CallStarted | CallAttached | ModelConnected | CallEnded) -> CallRow:
@@ -380,5 +376,12 @@ def _usage_row(entry: Entry, event: Usage) -> UsageRow:
         assign=envelope.fence.assign,
         n=envelope.n,
         at=entry.at,
-        **msgspec.structs.asdict(event),
+        response_id=event.response_id,
+        input_tokens=event.input_tokens,
+        input_text_tokens=event.input_text_tokens,
+        input_audio_tokens=event.input_audio_tokens,
+        cached_tokens=event.cached_tokens,
+        output_tokens=event.output_tokens,
+        output_text_tokens=event.output_text_tokens,
+        output_audio_tokens=event.output_audio_tokens,
     )
