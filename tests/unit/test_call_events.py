@@ -40,6 +40,7 @@ from trunkline_common.frames import Fence
 CALL_SID = "CA0123456789abcdef0123456789abcdef"
 KINDS = get_args(CallEvent)
 
+DTMF = DtmfReceived(at_ms=5000)
 EVENTS: list[Any] = [
     CallStarted(caller="+15550100", called="+15550199", agent="desk", worker="wk-1"),
     CallAttached(gateway="gw-1", stream_sid="MZ01"),
@@ -72,6 +73,12 @@ EVENTS: list[Any] = [
         gateway_to_twilio_ms=None,
         worker_ms=1.2,
     ),
+    ToolCalled(tool_call_id="call_1", item_id="item_3", name="book", arguments="{}", at_ms=3000),
+    ToolReturned(
+        tool_call_id="call_1", name="book", outcome=ToolOutcome.OK, output="booked", duration_ms=80.5
+    ),
+    TransferChanged(target="front-desk", status="dialing", at_ms=4000),
+    LimitReached(limit="minutes", at_ms=4500),
     Usage(
         response_id="resp_1",
         input_tokens=9,
@@ -83,13 +90,7 @@ EVENTS: list[Any] = [
         output_audio_tokens=5,
     ),
     TranscriptionUsage(item_id="item_1", model="gpt-realtime-whisper", seconds=3.0, cost_usd=0.001),
-    ToolCalled(tool_call_id="call_1", item_id="item_3", name="book", arguments="{}", at_ms=3000),
-    ToolReturned(
-        tool_call_id="call_1", name="book", outcome=ToolOutcome.OK, output="booked", duration_ms=80.5
-    ),
-    TransferChanged(target="front-desk", status="dialing", at_ms=4000),
-    LimitReached(limit="minutes", at_ms=4500),
-    DtmfReceived(at_ms=5000),
+    DTMF,
     CallEnded(
         outcome=Outcome.SUCCESS,
         reason="caller-hung-up",
@@ -209,7 +210,7 @@ class TestBadBytes:
                 assert open_envelope(incomplete) is not None
 
     def test_an_envelope_that_announces_another_kind_is_refused(self) -> None:
-        envelope = msgspec.structs.replace(sealed(EVENTS[8]), kind="usage")
+        envelope = msgspec.structs.replace(sealed(DTMF), kind="usage")
 
         with pytest.raises(EventError, match="a usage that holds a dtmf"):
             open_envelope(envelope)
@@ -228,7 +229,7 @@ class TestBadBytes:
     )
     def test_content_that_is_no_event_is_refused(self, content: bytes) -> None:
         with pytest.raises(EventError, match="no dtmf"):
-            open_envelope(msgspec.structs.replace(sealed(EVENTS[8]), data=msgspec.Raw(content)))
+            open_envelope(msgspec.structs.replace(sealed(DTMF), data=msgspec.Raw(content)))
 
     def test_text_that_is_no_utf_8_is_refused_when_it_is_opened(self) -> None:
         """The envelope's reader does not look inside, so the bytes get that far."""
@@ -243,7 +244,7 @@ class TestBadBytes:
         with pytest.raises(EventError, match="nested too deep"):
             decode(b'{"data": ' + nested)
         with pytest.raises(EventError, match="nested too deep"):
-            open_envelope(msgspec.structs.replace(sealed(EVENTS[8]), data=msgspec.Raw(b'{"kind": ' + nested)))
+            open_envelope(msgspec.structs.replace(sealed(DTMF), data=msgspec.Raw(b'{"kind": ' + nested)))
 
     @given(st.binary(max_size=80))
     def test_random_bytes_raise_nothing_else(self, data: bytes) -> None:
