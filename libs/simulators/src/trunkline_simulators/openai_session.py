@@ -170,7 +170,12 @@ class Session:
             return
         kind = str(event.__struct_config__.tag)
         if kind != "input_audio_buffer.append":
-            self._outbox.note("client-event", type=kind, event_id=event.event_id)
+            cut = (
+                {"item_id": event.item_id, "audio_end_ms": event.audio_end_ms}
+                if isinstance(event, ItemTruncate)
+                else {}
+            )
+            self._outbox.note("client-event", type=kind, event_id=event.event_id, **cut)
         struck = self._outbox.happened(kind, now)
         self._take_faults(struck, now)
         if self.ended:
