@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import click
 
-from bench.placed_calls import MeasuredCall, Trace, percentiles, place, running, spread, table
+from bench.placed_calls import MeasuredCall, Trace, measure, percentiles, spread, table
 from trunkline_simulators.twilio_conversations import Conversation, Step
 
 INTERRUPTIONS_PER_CALL: Final = 6
@@ -33,7 +33,10 @@ HEARD_MS: Final = (300, 8_500)
 def command(interruptions: int, parallel: int, seed: int, audio_path: str, json_file: Path | None) -> None:
     """Measure the error of `conversation.item.truncate` against what was heard."""
     calls = -(-interruptions // INTERRUPTIONS_PER_CALL)
-    measured = asyncio.run(_measure(calls, parallel, seed, audio_path))
+    worker = {"AUDIO_PATH": audio_path}
+    measured = asyncio.run(
+        measure(_conversations(calls, seed), parallel=parallel, worker_settings=worker)
+    ).calls
     errors = [error for call in measured for error in _errors_ms(call)]
     cleared = sum(_cleared(call) for call in measured)
     click.echo(f"seed {seed}, {len(measured)} calls, {parallel} at a time, {audio_path}")
@@ -53,11 +56,6 @@ def command(interruptions: int, parallel: int, seed: int, audio_path: str, json_
         json_file.write_text(
             json.dumps({"seed": seed, "errors_ms": errors, "absolute_ms": figures}, indent=1)
         )
-
-
-async def _measure(calls: int, parallel: int, seed: int, audio_path: str) -> list[MeasuredCall]:
-    async with running(settings={"worker": {"AUDIO_PATH": audio_path}}) as ready:
-        return await place(ready, _conversations(calls, seed), parallel=parallel)
 
 
 def _conversations(calls: int, seed: int) -> Iterator[Conversation]:
