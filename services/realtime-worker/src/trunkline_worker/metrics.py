@@ -42,10 +42,19 @@ RESPONSE_SECONDS = Histogram(
 )
 MODEL_CONNECT_SECONDS = Histogram(
     "trunkline_model_connect_seconds",
-    "First connect attempt until the model accepted the configuration.",
+    "First connect attempt, or the loss of the session before, until a session served.",
+    ["cause"],
     buckets=_TURN_S,
 )
 MODEL_LOST = Counter("trunkline_model_lost", "Model sessions refused or lost.", ["kind"])
+
+MODEL_CONNECTS_DELAYED = Counter(
+    "trunkline_model_connects_delayed", "Model sessions that waited because too many began at once."
+)
+MODEL_BREAKER_OPEN = Gauge(
+    "trunkline_model_breaker_open",
+    "1 while this worker takes no new call: its model sessions do not begin, or the account is refused.",
+)
 
 MODEL_EVENTS_IGNORED = Counter(
     "trunkline_model_events_ignored",

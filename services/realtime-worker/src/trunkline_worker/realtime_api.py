@@ -25,6 +25,20 @@ FATAL_CODES: Final = {
 }
 """Codes after which trying again cannot help, and what a person should do (OpenAI: error events)."""
 
+ACCOUNT_REASONS: Final = frozenset(
+    {
+        "invalid_api_key",
+        "account_deactivated",
+        "insufficient_quota",
+        "credit_balance_exhausted",
+        "billing_hard_limit_reached",
+        "connect-http-401",
+        "connect-http-403",
+        "close-3000",
+    }
+)
+"""Why a session may end that every other session of the account will meet too."""
+
 ALREADY_ANSWERING: Final = "conversation_already_has_active_response"
 
 BENIGN_CODES: Final = frozenset(

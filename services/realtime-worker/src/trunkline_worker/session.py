@@ -4,6 +4,7 @@ Whatever goes wrong becomes one `SessionLost`, and after that nothing more is sa
 """
 
 import asyncio
+import contextlib
 import functools
 import ssl
 import time
@@ -22,6 +23,7 @@ from trunkline_worker.events import (
     ModelEvent,
     ResponseDone,
     SessionConfigured,
+    SessionDelayed,
     SessionLost,
     SessionRoundTrip,
 )
@@ -31,8 +33,10 @@ CONNECT_TIMEOUT_S: Final = 5.0
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """A retrieved item carries its audio; OpenAI's own client sets no limit at all."""
 
-PING_INTERVAL_S: Final = 20
-PING_TIMEOUT_S: Final = 20
+PING_INTERVAL_S: Final = 2
+PING_TIMEOUT_S: Final = 3
+"""A socket that stalls without closing is noticed within the sum. The API answers pings in tens of ms."""
+
 CLOSE_TIMEOUT_S: Final = 1.0
 
 OUTBOX_MESSAGES_MAX: Final = 500
@@ -57,12 +61,19 @@ class Session:
     """One socket, for one call."""
 
     def __init__(
-        self, number: int, model: str, settings: WorkerSettings, on_event: Callable[[ModelEvent], None]
+        self,
+        number: int,
+        model: str,
+        settings: WorkerSettings,
+        on_event: Callable[[ModelEvent], None],
+        delay_s: float = 0.0,
     ) -> None:
         self._number = number
         self._url = f"{settings.openai_realtime_url}?{urlencode({'model': model})}"
         self._key = settings.openai_api_key
         self._on_event = on_event
+        self._delay_s = delay_s
+        """Before it connects: too many begin at once."""
         self._outbox: deque[tuple[bytes, float]] = deque()
         self._work = asyncio.Event()
         self._closed = False
@@ -91,6 +102,9 @@ class Session:
         self._work.set()
 
     async def _run(self) -> None:
+        await self._wait_in_line()
+        if self._closed:
+            return
         try:
             connection = await connect(
                 self._url,
@@ -121,6 +135,14 @@ class Session:
             await reader
             if self._ping is not None:
                 self._ping.cancel()
+
+    async def _wait_in_line(self) -> None:
+        if self._delay_s == 0:
+            return
+        self._on_event(SessionDelayed(self._number, self._delay_s))
+        with contextlib.suppress(TimeoutError):
+            # Nothing is sent before it is connected, but for being closed.
+            await asyncio.wait_for(self._work.wait(), self._delay_s)
 
     async def _write(self, connection: ClientConnection) -> None:
         while not self._closed:

@@ -49,6 +49,9 @@ class WorkerSettings(AgentSettings):
         le=3540,
         description="seconds after which a model session is replaced; OpenAI ends it at 3600",
     )
+    model_connects_per_s: float = Field(
+        50, gt=0, description="model sessions that all workers together open per second at most"
+    )
     worker_capacity: int = Field(100, ge=1, le=2000, description="calls that this process takes at most")
     worker_drain_s: float = Field(
         60, ge=1, le=3600, description="seconds that live calls get to end after SIGTERM"
