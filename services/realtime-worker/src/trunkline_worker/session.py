@@ -10,14 +10,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from trunkline_common import log
-from trunkline_worker import metrics, realtime_api
+from trunkline_worker import endpoint, metrics, realtime_api, realtime_notices
 from trunkline_worker.commands import ClientEvent
+from trunkline_worker.dialects import CODECS
 from trunkline_worker.events import (
     ModelEvent,
     ResponseDone,
@@ -25,6 +25,7 @@ from trunkline_worker.events import (
     SessionLost,
     SessionRoundTrip,
 )
+from trunkline_worker.realtime_notices import Notice
 from trunkline_worker.settings import WorkerSettings
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -38,7 +39,13 @@ CLOSE_TIMEOUT_S: Final = 1.0
 OUTBOX_MESSAGES_MAX: Final = 500
 """Ten seconds of frames: a socket that is this far behind will not catch up."""
 
+EVENT_NAMES_LOGGED_MAX: Final = 50
+"""Each unknown or alarming type of event is logged once in a process's life, and no more types than this."""
+
+EVENT_NAME_LENGTH_MAX: Final = 80
+
 _log = log.get(__name__)
+_logged_names: set[str] = set()
 
 
 @functools.cache
@@ -60,8 +67,9 @@ class Session:
         self, number: int, model: str, settings: WorkerSettings, on_event: Callable[[ModelEvent], None]
     ) -> None:
         self._number = number
-        self._url = f"{settings.openai_realtime_url}?{urlencode({'model': model})}"
-        self._key = settings.openai_api_key
+        self._url = endpoint.realtime_url(settings, model)
+        self._headers = endpoint.headers(settings)
+        self._codec = CODECS[settings.openai_realtime_dialect]
         self._on_event = on_event
         self._outbox: deque[tuple[bytes, float]] = deque()
         self._work = asyncio.Event()
@@ -82,7 +90,7 @@ class Session:
             lost = SessionLost(self._number, "socket-stalled", fatal=False)
             asyncio.get_running_loop().call_soon(self._lost, lost)
             return
-        self._outbox.append((realtime_api.encode(event), received_at))
+        self._outbox.append((self._codec.encode(event), received_at))
         self._work.set()
 
     def close(self) -> None:
@@ -95,7 +103,7 @@ class Session:
             connection = await connect(
                 self._url,
                 ssl=_tls() if self._url.startswith("wss://") else None,
-                additional_headers={"Authorization": f"Bearer {self._key.get_secret_value()}"},
+                additional_headers=self._headers,
                 compression=None,
                 open_timeout=CONNECT_TIMEOUT_S,
                 close_timeout=CLOSE_TIMEOUT_S,
@@ -137,9 +145,9 @@ class Session:
             async for message in connection:
                 if self._closed:
                     break
-                event = realtime_api.decode(message, self._number)
+                event = self._codec.decode(message, self._number)
                 if event is None:
-                    metrics.MODEL_EVENTS_IGNORED.inc()
+                    _count_ignored(message)
                     continue
                 self._on_event(event)
                 if isinstance(event, SessionConfigured | ResponseDone):
@@ -169,3 +177,12 @@ class Session:
             return
         self.close()
         self._on_event(lost)
+
+
+def _count_ignored(message: str | bytes) -> None:
+    kind, name = realtime_notices.notice(message)
+    metrics.MODEL_EVENTS_IGNORED.labels(kind.value).inc()
+    if kind is Notice.INFORMATIVE or name in _logged_names or len(_logged_names) >= EVENT_NAMES_LOGGED_MAX:
+        return
+    _logged_names.add(name)
+    _log.warning("model-event-ignored", kind=kind.value, type=name[:EVENT_NAME_LENGTH_MAX])
