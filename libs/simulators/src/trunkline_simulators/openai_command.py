@@ -14,7 +14,7 @@ from trunkline_simulators import recordings
 from trunkline_simulators.openai_faults import KINDS, Fault, parse_fault
 from trunkline_simulators.openai_replies import Behaviour
 from trunkline_simulators.openai_response import Call
-from trunkline_simulators.openai_server import ServerOptions, run_server
+from trunkline_simulators.openai_server import DIALECTS, Dialect, ServerOptions, run_server
 from trunkline_simulators.openai_transcription import MODES, Mode
 
 EXIT_ADDRESS = 2  # the address is taken or not ours
@@ -111,6 +111,13 @@ def _read_calls(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, 
     callback=_read_faults,
     help="Something to go wrong; see below.",
 )
+@click.option(
+    "--dialect",
+    default="ga",
+    show_default=True,
+    type=click.Choice(DIALECTS),
+    help="Shape of the events; beta is what compatible servers of the older API speak.",
+)
 @click.option("--seed", default="0", show_default=True, help="Ids and sizes are drawn from it.")
 @click.option(
     "--record",
@@ -128,12 +135,13 @@ def command(
     transcription: Mode,
     calls: dict[str, Call],
     faults: tuple[Fault, ...],
+    dialect: Dialect,
     seed: str,
     record: Path | None,
 ) -> None:
-    """Play the OpenAI Realtime API (GA): strict, with voice activity detection and recorded answers."""
+    """Play the OpenAI Realtime API: strict, with voice activity detection and recorded answers."""
     behaviour = Behaviour(pace, latency_ms, in_flight_deltas, split_samples, transcription, calls)
-    options = ServerOptions(host, port, api_key, behaviour, faults, seed, record)
+    options = ServerOptions(host, port, api_key, behaviour, faults, seed, record, dialect)
     try:
         asyncio.run(_serve(options))
     except OSError as error:

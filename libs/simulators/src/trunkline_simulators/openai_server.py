@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -22,7 +23,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from trunkline_simulators import listener, openai_replies
+from trunkline_simulators import listener, openai_beta, openai_replies
 from trunkline_simulators.openai_commands import (
     Close,
     Fact,
@@ -39,14 +40,30 @@ from trunkline_simulators.openai_commands import (
 from trunkline_simulators.openai_configuration import is_known_model
 from trunkline_simulators.openai_dice import Dice
 from trunkline_simulators.openai_faults import ArmedFaults, Fault
+from trunkline_simulators.openai_rejection import parse_client_event
 from trunkline_simulators.openai_replies import Behaviour
 from trunkline_simulators.openai_session import Session
 from trunkline_simulators.openai_trace import Trace
 
 PATH = "/v1/realtime"
+MODELS_PATH = "/v1/models"
 MESSAGE_BYTES_MAX = 24 * 1024 * 1024  # 15 MiB of audio in base64, and the rest of the event
 INBOX_FACTS_MAX = 256  # five seconds of 20 ms frames; then the socket is read no further
 CLOSE_TIMEOUT_S = 2  # how long a client may take to answer a close frame
+
+Dialect = Literal["ga", "beta"]
+DIALECTS: tuple[Dialect, ...] = ("ga", "beta")
+
+# Enough of the list of models for its readers: one that stays, one that is about to go, and one that cannot talk.
+MODELS: tuple[dict[str, str | int | None], ...] = tuple(
+    {"id": name, "object": "model", "created": 1_767_225_600, "owned_by": "system", "shutdown_date": end}
+    for name, end in (
+        ("gpt-realtime-2.1", None),
+        ("gpt-realtime-2.1-mini", None),
+        ("gpt-realtime", "2027-01-20"),
+        ("gpt-5", None),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +77,7 @@ class ServerOptions:
     faults: tuple[Fault, ...] = ()
     seed: str = "0"
     record: Path | None = None
+    dialect: Dialect = "ga"
 
 
 @contextlib.asynccontextmanager
@@ -109,9 +127,19 @@ class RealtimeServer:
         """Refuse what never becomes a websocket: another path, or anything while connects are refused."""
         if time.monotonic() < self._refuse_until:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "refused by a fault\n")
-        if urlsplit(request.path).path != PATH:
+        path = urlsplit(request.path).path
+        if path == MODELS_PATH and self._options.dialect == "ga":
+            return self._list_models(connection, request)
+        if path != PATH:
             return connection.respond(HTTPStatus.NOT_FOUND, f"there is only {PATH}\n")
         return None
+
+    def _list_models(self, connection: ServerConnection, request: Request) -> Response:
+        if not self._is_authorized(request.headers.get("Authorization", "")):
+            return connection.respond(
+                HTTPStatus.UNAUTHORIZED, _encode({"error": {"code": "invalid_api_key"}})
+            )
+        return connection.respond(HTTPStatus.OK, _encode({"object": "list", "data": MODELS}))
 
     async def serve_connection(self, connection: ServerConnection) -> None:
         """Serve one client from its upgrade to the end of its session."""
@@ -121,12 +149,17 @@ class RealtimeServer:
         model = query.get("model", [""])[0]
         if not self._is_authorized(headers.get("Authorization", "")):
             await connection.close(3000, "invalid_request_error.invalid_api_key")
-        elif "OpenAI-Beta" in headers:
+        elif (
+            self._options.dialect == "beta" and headers.get("OpenAI-Beta") != openai_beta.HEADER
+        ):  # own words
+            message = f"You must provide the header `OpenAI-Beta: {openai_beta.HEADER}`."
+            await self._turn_away(connection, "missing_beta_header", message)
+        elif self._options.dialect == "ga" and "OpenAI-Beta" in headers:
             message = "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API."
             await self._turn_away(connection, "beta_api_shape_disabled", message)
         elif not model:  # own words
             await self._turn_away(connection, "missing_model", "You must provide a model parameter.")
-        elif not is_known_model(model):
+        elif self._options.dialect == "ga" and not is_known_model(model):
             message = f"The model `{model}` does not exist or you do not have access to it."
             await self._turn_away(connection, "model_not_found", message)
         else:
@@ -153,11 +186,17 @@ class RealtimeServer:
 
     async def _run_session(self, connection: ServerConnection, model: str) -> None:
         seed = f"{self._options.seed}:{next(self._numbers)}"
-        session = Session(model, self._options.behaviour, self._faults, seed, int(time.time()))
+        parse = openai_beta.parse_client_event if self._options.dialect == "beta" else parse_client_event
+        session = Session(model, self._options.behaviour, self._faults, seed, int(time.time()), parse)
         trace = Trace(session.id, self._options.record)
         async with trace.writing():
             await _Connection(connection, session, trace, self).run()
             trace.note("disconnected", {"code": connection.close_code})
+
+    def on_the_wire(self, event: dict[str, Any]) -> str | None:
+        """Return an event in the server's dialect, or None when that dialect does not have it."""
+        shown = openai_beta.server_event(event) if self._options.dialect == "beta" else event
+        return None if shown is None else _encode(shown)
 
     def refuse_after_fault(self) -> None:
         """Begin to refuse connects, if a fault says so."""
@@ -226,7 +265,9 @@ class _Connection:
         for order in orders:
             match order:
                 case Send(event):
-                    await self._connection.send(_encode(event))
+                    message = self._server.on_the_wire(event)
+                    if message is not None:
+                        await self._connection.send(message)
                 case Note(event=event, fields=fields):
                     self._trace.note(event, fields)
                 case KeepAudio(sound, rate_hz):

@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import assert_never
 
 from trunkline_simulators.openai_audio import FORMATS, InputBuffer, decode_base64
@@ -62,8 +63,15 @@ class Session:
     """What one connected client talks to; `handle` takes a fact and returns what follows from it."""
 
     def __init__(
-        self, model: str, behaviour: Behaviour, faults: ArmedFaults, seed: str, created_at_unix_s: int
+        self,
+        model: str,
+        behaviour: Behaviour,
+        faults: ArmedFaults,
+        seed: str,
+        created_at_unix_s: int,
+        parse: Callable[[str | bytes], ClientEvent] = parse_client_event,
     ) -> None:
+        self._parse = parse
         self._dice = Dice(seed)
         self.id = self._dice.id("sess")
         self._configuration = Configuration(model, self.id, created_at_unix_s)
@@ -151,7 +159,7 @@ class Session:
 
     def _on_frame(self, frame: str | bytes, now: float) -> None:
         try:
-            event = parse_client_event(frame)
+            event = self._parse(frame)
         except Rejection as rejection:
             self._outbox.refuse(rejection, rejection.event_id)
             return
