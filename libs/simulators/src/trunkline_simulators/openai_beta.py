@@ -89,9 +89,6 @@ def _nested(flat: dict[str, Any]) -> dict[str, Any]:
         if "format" in side:
             name = _FORMATS[side["format"]]
             side["format"] = {"type": name} | ({"rate": 24_000} if name == "audio/pcm" else {})
-    # A transcription model of a compatible server is its own; inside, all are alike.
-    if sides["input"].get("transcription"):
-        sides["input"]["transcription"] = sides["input"]["transcription"] | {"model": "whisper-1"}
     audio = {name: side for name, side in sides.items() if side}
     return session | ({"audio": audio} if audio else {})
 

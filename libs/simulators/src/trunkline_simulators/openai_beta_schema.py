@@ -37,6 +37,7 @@ from trunkline_simulators.openai_session_schema import (
     SemanticVad,
     Strict,
     Tracing,
+    TranscriptionModel,
     Voice,
 )
 
@@ -56,9 +57,9 @@ class ServerVad(Strict, tag_field="type", tag="server_vad"):
 
 
 class Transcription(Strict):
-    """The separate model that writes down what the caller said; which ones there are is the server's business."""
+    """The separate model that writes down what the caller said."""
 
-    model: str | UnsetType = UNSET
+    model: TranscriptionModel | UnsetType = UNSET
     language: str | UnsetType | None = UNSET
     prompt: str | UnsetType | None = UNSET
 

@@ -118,6 +118,7 @@ def _read_calls(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, 
     type=click.Choice(DIALECTS),
     help="Shape of the events; beta is what compatible servers of the older API speak.",
 )
+@click.option("--azure", is_flag=True, help="Take the key, and refuse, as Azure does.")
 @click.option("--seed", default="0", show_default=True, help="Ids and sizes are drawn from it.")
 @click.option(
     "--record",
@@ -136,12 +137,13 @@ def command(
     calls: dict[str, Call],
     faults: tuple[Fault, ...],
     dialect: Dialect,
+    azure: bool,
     seed: str,
     record: Path | None,
 ) -> None:
     """Play the OpenAI Realtime API: strict, with voice activity detection and recorded answers."""
     behaviour = Behaviour(pace, latency_ms, in_flight_deltas, split_samples, transcription, calls)
-    options = ServerOptions(host, port, api_key, behaviour, faults, seed, record, dialect)
+    options = ServerOptions(host, port, api_key, behaviour, faults, seed, record, dialect, azure)
     try:
         asyncio.run(_serve(options))
     except OSError as error:

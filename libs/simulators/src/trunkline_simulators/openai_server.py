@@ -1,7 +1,8 @@
 """The websocket server around simulated Realtime sessions: who may connect, and one loop for each session.
 
 A connection that OpenAI would not serve is accepted first and closed then, with OpenAI's codes
-(OpenAI: Realtime guide, connecting with websockets).
+(OpenAI: Realtime guide, connecting with websockets). Azure refuses it at the upgrade, with an HTTP status, takes
+the key in `api-key`, and lets deployments have any name.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
@@ -37,7 +39,7 @@ from trunkline_simulators.openai_commands import (
     TimePassed,
     TurnHeard,
 )
-from trunkline_simulators.openai_configuration import is_known_model
+from trunkline_simulators.openai_configuration import SHUT_DOWN_MODELS, is_known_model
 from trunkline_simulators.openai_dice import Dice
 from trunkline_simulators.openai_faults import ArmedFaults, Fault
 from trunkline_simulators.openai_rejection import parse_client_event
@@ -78,6 +80,7 @@ class ServerOptions:
     seed: str = "0"
     record: Path | None = None
     dialect: Dialect = "ga"
+    azure: bool = False
 
 
 @contextlib.asynccontextmanager
@@ -132,10 +135,18 @@ class RealtimeServer:
             return self._list_models(connection, request)
         if path != PATH:
             return connection.respond(HTTPStatus.NOT_FOUND, f"there is only {PATH}\n")
+        return self._refuse_as_azure(connection, request) if self._options.azure else None
+
+    def _refuse_as_azure(self, connection: ServerConnection, request: Request) -> Response | None:
+        model = parse_qs(urlsplit(request.path).query).get("model", [""])[0]
+        if not self._is_authorized(request.headers):
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "Access denied\n")
+        if model.startswith(SHUT_DOWN_MODELS):
+            return connection.respond(HTTPStatus.GONE, "The model of this deployment was retired\n")
         return None
 
     def _list_models(self, connection: ServerConnection, request: Request) -> Response:
-        if not self._is_authorized(request.headers.get("Authorization", "")):
+        if not self._is_authorized(request.headers):
             return connection.respond(
                 HTTPStatus.UNAUTHORIZED, _encode({"error": {"code": "invalid_api_key"}})
             )
@@ -147,7 +158,7 @@ class RealtimeServer:
         headers = connection.request.headers
         query = parse_qs(urlsplit(connection.request.path).query)
         model = query.get("model", [""])[0]
-        if not self._is_authorized(headers.get("Authorization", "")):
+        if not self._is_authorized(headers):
             await connection.close(3000, "invalid_request_error.invalid_api_key")
         elif (
             self._options.dialect == "beta" and headers.get("OpenAI-Beta") != openai_beta.HEADER
@@ -159,17 +170,23 @@ class RealtimeServer:
             await self._turn_away(connection, "beta_api_shape_disabled", message)
         elif not model:  # own words
             await self._turn_away(connection, "missing_model", "You must provide a model parameter.")
-        elif self._options.dialect == "ga" and not is_known_model(model):
+        elif self._has_openais_models and not is_known_model(model):
             message = f"The model `{model}` does not exist or you do not have access to it."
             await self._turn_away(connection, "model_not_found", message)
         else:
             await self._run_session(connection, model)
 
-    def _is_authorized(self, authorization: str) -> bool:
-        scheme, _, key = authorization.partition(" ")
-        if scheme != "Bearer" or not key:
+    @property
+    def _has_openais_models(self) -> bool:
+        return self._options.dialect == "ga" and not self._options.azure
+
+    def _is_authorized(self, headers: Headers) -> bool:
+        scheme, _, key = headers.get("Authorization", "").partition(" ")
+        if self._options.azure:
+            key = headers.get("api-key", "")
+        elif scheme != "Bearer":
             return False
-        return self._options.api_key is None or key == self._options.api_key
+        return bool(key) and self._options.api_key in {None, key}
 
     async def _turn_away(self, connection: ServerConnection, code: str, message: str) -> None:
         error = {
