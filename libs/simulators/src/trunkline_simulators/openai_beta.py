@@ -63,6 +63,14 @@ def parse_client_event(frame: str | bytes) -> openai_schema.ClientEvent:
     event = read(frame, _DECODER, _client_event_type)
     if isinstance(event, openai_schema.AudioAppend):
         return event
+    try:
+        return _translated(event)
+    except Rejection as rejection:
+        rejection.event_id = event.event_id
+        raise
+
+
+def _translated(event: openai_beta_schema.ClientEvent) -> openai_schema.ClientEvent:
     body = msgspec.to_builtins(event)
     match event:
         case openai_beta_schema.SessionUpdate():

@@ -124,14 +124,15 @@ class Report:
             ("audio in / out", f"{self.audio_in_s:.1f} s / {self.audio_out_s:.1f} s"),
             ("tokens in / out", f"{self.input_tokens} ({self.cached_tokens} cached) / {self.output_tokens}"),
         ]
-        width = max(len(name) for name, _ in rows)
+        if self.connect_ms is None:
+            rows = []
+        width = max((len(name) for name, _ in rows), default=0)
         talk = [f"  caller “{text}”" for text in self.caller_said]
         talk += [f"  agent  “{text}”" for text in self.agent_said]
         findings = [f"  {each.level.value:<8}{each.what}: {each.detail}" for each in self.findings]
         return [
             f"{self.model} at {self.url}: agent {self.agent}, {self.audio_path}, {self.dialect}",
-            "",
-            *(f"  {name.ljust(width)}  {value}" for name, value in rows),
+            *(["", *(f"  {name.ljust(width)}  {value}" for name, value in rows)] if rows else []),
             *(["", *talk] if talk else []),
             "",
             *(
