@@ -105,7 +105,12 @@ async def test_a_refused_configuration_ends_it(smoke: Smoke, tmp_path: Path) -> 
     [
         ({"api_key": "right"}, {}, "OPENAI_API_KEY"),
         ({"azure": True}, {}, "OPENAI_AUTH_HEADER=api-key"),
-        ({"dialect": "beta"}, {}, ""),
+        (
+            {"azure": True},
+            {"OPENAI_AUTH_HEADER": "api-key", "OPENAI_REALTIME_MODEL": "gpt-4o-realtime-preview-desk"},
+            "the deployment) to one that still exists",
+        ),
+        ({"dialect": "beta"}, {}, "and OPENAI_REALTIME_DIALECT"),
         ({}, {"OPENAI_REALTIME_DIALECT": "beta"}, "OPENAI_REALTIME_DIALECT"),
         ({}, {"OPENAI_REALTIME_MODEL": "gpt-unknown"}, "OPENAI_REALTIME_MODEL"),
     ],

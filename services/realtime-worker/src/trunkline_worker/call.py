@@ -28,7 +28,7 @@ from trunkline_common.call_events import (
     Verdict,
 )
 from trunkline_common.control import NextStep, StopReason
-from trunkline_worker import events, realtime_api
+from trunkline_worker import events, realtime_api, realtime_refusals
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import (
     CloseSession,
@@ -228,7 +228,7 @@ class Call:
                 return self._on_session_created(session_id)
             case events.SessionConfigured(_, echo):
                 return self._on_session_configured(echo, now)
-            case events.ResponseDone(status="failed", reason=code) if code in realtime_api.FATAL_CODES:
+            case events.ResponseDone(status="failed", reason=code) if code in realtime_refusals.FATAL_CODES:
                 commands = self._dialogue.on_model(event, now) if self.link is Link.OPEN else []
                 return commands + self._on_session_lost(code, now, fatal=True)
             case events.ModelError() if event.fatal or self.link is not Link.OPEN:
@@ -274,9 +274,9 @@ class Call:
         return [Record(connected), *commands, *self._greet_once()]
 
     def _on_session_refused(self, error: events.ModelError, now: float) -> list[Command]:
-        if error.fatal or error.code in realtime_api.PASSING_CODES:
+        if error.fatal or error.code in realtime_refusals.PASSING_CODES:
             return self._on_session_lost(error.code, now, fatal=error.fatal)
-        reason = f"{realtime_api.CONFIGURATION_REJECTED}: {error.code} {error.param}".rstrip()
+        reason = f"{realtime_refusals.CONFIGURATION_REJECTED}: {error.code} {error.param}".rstrip()
         return self._on_session_lost(reason, now, fatal=True)
 
     def _on_session_lost(self, reason: str, now: float, *, fatal: bool) -> list[Command]:

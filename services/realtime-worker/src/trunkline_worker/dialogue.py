@@ -16,7 +16,7 @@ Rules:
 from typing import Final
 
 from trunkline_common.call_events import AgentTurn, CallerTurn, TurnLatency
-from trunkline_worker import events, realtime_api
+from trunkline_worker import events, realtime_refusals
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import (
     AppendAudio,
@@ -183,7 +183,7 @@ class Dialogue:
             case events.SessionRoundTrip(_, rtt_ms):
                 self._model_rtt_ms = rtt_ms
             case events.ModelError(_, code):
-                detail = "" if code in realtime_api.BENIGN_CODES else code
+                detail = "" if code in realtime_refusals.BENIGN_CODES else code
                 return [Count(Measure.MODEL_ERROR, detail=detail)]
             case events.SessionCreated() | events.SessionConfigured() | events.SessionLost():
                 raise AssertionError("the call handles its link to the model itself")

@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from trunkline_common import log
-from trunkline_worker import endpoint, metrics, realtime_api, realtime_notices
+from trunkline_worker import endpoint, metrics, realtime_notices, realtime_refusals
 from trunkline_worker.commands import ClientEvent
 from trunkline_worker.dialects import CODECS
 from trunkline_worker.events import (
@@ -155,7 +155,9 @@ class Session:
         except ConnectionClosed:
             pass
         self._lost(
-            realtime_api.lost_by_close(self._number, connection.close_code, connection.close_reason or "")
+            realtime_refusals.lost_by_close(
+                self._number, connection.close_code, connection.close_reason or ""
+            )
         )
 
     def _measure_round_trip(self, connection: ClientConnection) -> None:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Final
 
-from trunkline_worker import commands, events, g711, realtime_api
+from trunkline_worker import commands, events, g711, realtime_api, realtime_refusals
 from trunkline_worker.agent import Agent
 from trunkline_worker.dialects import CODECS
 from trunkline_worker.dialogue import TRUNCATE_MARGIN_MS
@@ -235,7 +235,7 @@ class _Talk:
             case events.ModelError():
                 self._report.refused(event)
             case events.SessionLost(_, reason):
-                self._report.find(Level.FAULT, f"session lost: {reason}", realtime_api.advice(reason))
+                self._report.find(Level.FAULT, f"session lost: {reason}", realtime_refusals.advice(reason))
                 raise _Ended
 
     def _on_transcript(self, item_id: str, text: str | None, at: float) -> None:

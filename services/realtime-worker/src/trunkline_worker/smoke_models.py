@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from trunkline_worker import endpoint, realtime_api
+from trunkline_worker import endpoint, realtime_refusals
 from trunkline_worker.settings import WorkerSettings
 
 HTTP_S: Final = 10.0
@@ -43,7 +43,7 @@ def listed_models(settings: WorkerSettings) -> list[ListedModel]:
     if status in _NO_SUCH_PAGE:
         raise NoListError(f"This server has no list of models (HTTP {status}).", expected=True)
     if status != http.client.OK:
-        advice = realtime_api.advice(f"connect-http-{status}")
+        advice = realtime_refusals.advice(f"connect-http-{status}")
         raise NoListError(f"The list of models was refused with HTTP {status}: {advice}")
     try:
         return parsed(msgspec.json.decode(content))

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from trunkline_worker import events, realtime_api
+from trunkline_worker import events, realtime_refusals
 from trunkline_worker.events import AudioPath
 
 EXIT_OK: Final = 0
@@ -97,15 +97,15 @@ class Report:
             self.cached_tokens += event.usage.cached_tokens
             self.output_tokens += event.usage.output_tokens
         if event.status in {"failed", "incomplete"}:
-            detail = realtime_api.advice(event.reason) or "the model ended it by itself"
+            detail = realtime_refusals.advice(event.reason) or "the model ended it by itself"
             self.find(Level.FAULT, f"response {event.status}: {event.reason}", detail)
 
     def refused(self, error: events.ModelError) -> None:
         """Find what the model refused."""
-        level = Level.NOTE if error.code in realtime_api.BENIGN_CODES else Level.FAULT
+        level = Level.NOTE if error.code in realtime_refusals.BENIGN_CODES else Level.FAULT
         where = f" {error.param}" if error.param else ""
         about = f", about {error.event_id}" if error.event_id else ""
-        detail = realtime_api.advice(error.code) or what_to_change(error.param)
+        detail = realtime_refusals.advice(error.code) or what_to_change(error.param)
         self.find(level, f"refused: {error.code}{where}{about}", detail)
 
     def as_json(self) -> dict[str, Any]:
