@@ -14,7 +14,7 @@ from trunkline_worker import commands, events
 from trunkline_worker.agent import Agent
 from trunkline_worker.dialects import Dialect
 from trunkline_worker.session import Session
-from trunkline_worker.settings import WorkerSettings
+from trunkline_worker.settings import ModelSettings
 
 LIMIT_S = 20.0
 
@@ -38,7 +38,7 @@ async def test_an_answer_that_nobody_hears_is_counted_and_told_once(
     before = {kind: ignored(kind) for kind in ("text-part", "unknown")}
     inbox: asyncio.Queue[events.Event] = asyncio.Queue()
     async with run_server(ServerOptions(faults=faults, dialect=dialect)) as server:
-        settings = WorkerSettings(
+        settings = ModelSettings(
             openai_api_key=SecretStr("test"), openai_realtime_url=server.url, openai_realtime_dialect=dialect
         )
         session = Session(1, "gpt-realtime-2.1", settings, inbox.put_nowait)

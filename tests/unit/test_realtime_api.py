@@ -13,8 +13,6 @@ from trunkline_worker import commands, events
 from trunkline_worker.agent import Agent
 from trunkline_worker.realtime_api import differences, encode
 
-SESSION = 7
-
 # What the worker sends
 
 

@@ -26,7 +26,7 @@ from trunkline_worker.events import (
     SessionRoundTrip,
 )
 from trunkline_worker.realtime_notices import Notice
-from trunkline_worker.settings import WorkerSettings
+from trunkline_worker.settings import ModelSettings
 
 CONNECT_TIMEOUT_S: Final = 5.0
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -54,7 +54,7 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def prepare(settings: WorkerSettings) -> None:
+def prepare(settings: ModelSettings) -> None:
     """Do what only the first session would have to wait for."""
     if settings.openai_realtime_url.startswith("wss://"):
         _tls()
@@ -64,7 +64,7 @@ class Session:
     """One socket, for one call."""
 
     def __init__(
-        self, number: int, model: str, settings: WorkerSettings, on_event: Callable[[ModelEvent], None]
+        self, number: int, model: str, settings: ModelSettings, on_event: Callable[[ModelEvent], None]
     ) -> None:
         self._number = number
         self._url = endpoint.realtime_url(settings, model)

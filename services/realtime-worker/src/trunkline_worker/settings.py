@@ -36,8 +36,8 @@ class AgentSettings(CommonSettings):
         return Agent(model=self.openai_realtime_model, audio_path=self.audio_path)
 
 
-class WorkerSettings(AgentSettings):
-    """What `trunkline worker` reads from the environment."""
+class ModelSettings(AgentSettings):
+    """Where the model is and by whose leave it is reached: what `trunkline smoke` reads."""
 
     openai_api_key: SecretStr = Field(description="key of the OpenAI project that pays for the calls")
     openai_realtime_url: str = Field(
@@ -59,12 +59,6 @@ class WorkerSettings(AgentSettings):
     resampler: Literal["polyphase", "soxr"] = Field(
         "polyphase", description="polyphase (2 ms of delay) or soxr (tens of ms)"
     )
-    worker_capacity: int = Field(100, ge=1, le=2000, description="calls that this process takes at most")
-    worker_drain_s: float = Field(
-        60, ge=1, le=3600, description="seconds that live calls get to end after SIGTERM"
-    )
-    host: str = Field("127.0.0.1", description="address of the health and metrics pages")
-    metrics_port: int = Field(9101, ge=0, le=65535, description="port of the health and metrics pages")
 
     @field_validator("openai_api_key")
     @classmethod
@@ -87,3 +81,14 @@ class WorkerSettings(AgentSettings):
         if value == "beta" and f".{host}".endswith(f".{GA_ONLY_DOMAIN}"):
             raise ValueError(f"{host} has not spoken beta since May 2026; use ga")
         return value
+
+
+class WorkerSettings(ModelSettings):
+    """What `trunkline worker` reads from the environment."""
+
+    worker_capacity: int = Field(100, ge=1, le=2000, description="calls that this process takes at most")
+    worker_drain_s: float = Field(
+        60, ge=1, le=3600, description="seconds that live calls get to end after SIGTERM"
+    )
+    host: str = Field("127.0.0.1", description="address of the health and metrics pages")
+    metrics_port: int = Field(9101, ge=0, le=65535, description="port of the health and metrics pages")

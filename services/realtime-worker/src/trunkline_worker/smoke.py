@@ -17,7 +17,7 @@ from trunkline_worker.dialects import CODECS
 from trunkline_worker.dialogue import TRUNCATE_MARGIN_MS
 from trunkline_worker.playback import BYTES_PER_MS, FRAME_BYTES, Playback
 from trunkline_worker.session import Session
-from trunkline_worker.settings import WorkerSettings
+from trunkline_worker.settings import ModelSettings
 from trunkline_worker.smoke_report import Level, Report, what_to_change
 from trunkline_worker.uplink import Uplink
 
@@ -42,7 +42,7 @@ class _Ended(Exception):  # noqa: N818 - the talk is over, which is a finding an
     """The talk cannot go on; the report says why."""
 
 
-async def talk(settings: WorkerSettings, agent: Agent) -> Report:
+async def talk(settings: ModelSettings, agent: Agent) -> Report:
     """Talk with the model by these settings and return what was found; raises nothing for what a model does."""
     report = Report(
         url=settings.openai_realtime_url,
@@ -67,7 +67,7 @@ async def talk(settings: WorkerSettings, agent: Agent) -> Report:
 
 
 @asynccontextmanager
-async def _talk(settings: WorkerSettings, agent: Agent, report: Report) -> AsyncIterator["_Talk"]:
+async def _talk(settings: ModelSettings, agent: Agent, report: Report) -> AsyncIterator["_Talk"]:
     one = _Talk(settings, agent, report)
     try:
         yield one
@@ -78,7 +78,7 @@ async def _talk(settings: WorkerSettings, agent: Agent, report: Report) -> Async
 class _Talk:
     """The state of one talk; its steps are methods, in order."""
 
-    def __init__(self, settings: WorkerSettings, agent: Agent, report: Report) -> None:
+    def __init__(self, settings: ModelSettings, agent: Agent, report: Report) -> None:
         self._agent = agent
         self._report = report
         self._loop = asyncio.get_running_loop()

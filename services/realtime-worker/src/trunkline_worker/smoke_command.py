@@ -11,7 +11,7 @@ from trunkline_common import log, settings
 from trunkline_worker import smoke, smoke_models
 from trunkline_worker.agent import Agent
 from trunkline_worker.profile_files import ProfilesError, read_file
-from trunkline_worker.settings import WorkerSettings
+from trunkline_worker.settings import ModelSettings
 from trunkline_worker.smoke_report import EXIT_FOUND, EXIT_OK
 
 
@@ -20,7 +20,7 @@ from trunkline_worker.smoke_report import EXIT_FOUND, EXIT_OK
 Exit codes: 0 all well · 1 refused, different from what was asked, or missing · 2 a wrong setting
 or profile · 3 something did not come in time. It costs a few cents.
 
-{settings.variables(WorkerSettings)}
+{settings.variables(ModelSettings)}
 
 \b
 Examples:
@@ -42,7 +42,7 @@ def command(profile: Path | None, *, models: bool, as_json: bool) -> None:
     Sends the very session of a call, asks a recorded question, interrupts the answer, and prints what the model
     accepted, changed or refused, how fast it was and what it took.
     """
-    variables = settings.load(WorkerSettings)
+    variables = settings.load(ModelSettings)
     log.configure("smoke", "warning" if variables.log_level == "info" else variables.log_level)
     agent = _agent(profile, variables)
     if models:
@@ -56,7 +56,7 @@ def command(profile: Path | None, *, models: bool, as_json: bool) -> None:
     raise SystemExit(report.exit_code)
 
 
-def _agent(profile: Path | None, variables: WorkerSettings) -> Agent:
+def _agent(profile: Path | None, variables: ModelSettings) -> Agent:
     if profile is None:
         return variables.built_in_agent()
     try:
@@ -65,7 +65,7 @@ def _agent(profile: Path | None, variables: WorkerSettings) -> Agent:
         raise settings.SettingsError("\n".join(error.problems)) from None
 
 
-def _show_models(variables: WorkerSettings, agent: Agent, *, as_json: bool) -> int:
+def _show_models(variables: ModelSettings, agent: Agent, *, as_json: bool) -> int:
     try:
         listed = smoke_models.listed_models(variables)
     except smoke_models.NoListError as error:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from trunkline_worker import endpoint, realtime_refusals
-from trunkline_worker.settings import WorkerSettings
+from trunkline_worker.settings import ModelSettings
 
 HTTP_S: Final = 10.0
 LIST_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -37,7 +37,7 @@ class ListedModel:
     ends_on: date | None
 
 
-def listed_models(settings: WorkerSettings) -> list[ListedModel]:
+def listed_models(settings: ModelSettings) -> list[ListedModel]:
     """Return the list, sorted; blocks for up to `HTTP_S`. Raises `NoListError`."""
     status, content = _get(settings)
     if status in _NO_SUCH_PAGE:
@@ -72,7 +72,7 @@ def ends_soon(models: list[ListedModel], name: str, today: date) -> date | None:
     return None
 
 
-def _get(settings: WorkerSettings) -> tuple[int, bytes]:
+def _get(settings: ModelSettings) -> tuple[int, bytes]:
     parts = urlsplit(endpoint.models_url(settings))
     secure = parts.scheme == "https"
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
