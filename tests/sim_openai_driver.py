@@ -26,7 +26,7 @@ from trunkline_simulators.openai_commands import (
     TimePassed,
     TurnHeard,
 )
-from trunkline_simulators.openai_faults import ArmedFaults, parse_fault
+from trunkline_simulators.openai_faults import ArmedFaults, Losses, parse_fault
 from trunkline_simulators.openai_rejection import parse_client_event
 from trunkline_simulators.openai_replies import Behaviour
 from trunkline_simulators.openai_schema import ClientEvent
@@ -64,10 +64,12 @@ class Driver:
         *faults: str,
         behaviour: Behaviour | None = None,
         model: str = "gpt-realtime-2.1-mini",
+        losses: Losses | None = None,
         parse: Callable[[str | bytes], ClientEvent] = parse_client_event,
     ) -> None:
-        armed = ArmedFaults(parse_fault(text) for text in faults)
-        self.session = Session(model, behaviour or Behaviour(), armed, "seed", CREATED_AT_UNIX_S, parse)
+        armed = ArmedFaults((parse_fault(text) for text in faults), losses)
+        self.session = Session(model, behaviour or Behaviour(), armed, "seed", CREATED_AT_UNIX_S)
+        self.session.parse = parse
         self.now = 1_000.0
         self.events: list[Event] = []
         self.times: list[float] = []

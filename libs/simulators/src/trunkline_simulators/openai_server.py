@@ -41,8 +41,7 @@ from trunkline_simulators.openai_commands import (
 )
 from trunkline_simulators.openai_configuration import SHUT_DOWN_MODELS, is_known_model
 from trunkline_simulators.openai_dice import Dice
-from trunkline_simulators.openai_faults import ArmedFaults, Fault
-from trunkline_simulators.openai_rejection import parse_client_event
+from trunkline_simulators.openai_faults import ArmedFaults, Fault, Losses
 from trunkline_simulators.openai_replies import Behaviour
 from trunkline_simulators.openai_session import Session
 from trunkline_simulators.openai_trace import Trace
@@ -79,6 +78,8 @@ class ServerOptions:
     faults: tuple[Fault, ...] = ()
     seed: str = "0"
     record: Path | None = None
+    connect_delay_s: float = 0.0  # that a handshake takes, refused or not
+    losses: Losses | None = None
     dialect: Dialect = "ga"
     azure: bool = False
 
@@ -111,11 +112,12 @@ class RealtimeServer:
     def __init__(self, options: ServerOptions) -> None:
         self.url = ""  # ws://HOST:PORT/v1/realtime, once it listens
         self._options = options
-        self._faults = ArmedFaults(options.faults)
+        self._faults = ArmedFaults(options.faults, options.losses)
         self._numbers = itertools.count(1)
         # One thread: recognising is short, and must not take the core that the sessions run on.
         self._listeners = ThreadPoolExecutor(1, "listener")
-        self._refuse_until = time.monotonic() + self._faults.refusals("start")
+        seconds, self._refusal = self._faults.refusals("start")
+        self._refuse_until = time.monotonic() + seconds
 
     def listens_on(self, server: Server) -> None:
         """Take note of the address."""
@@ -126,10 +128,11 @@ class RealtimeServer:
         """Let the listener's thread end."""
         self._listeners.shutdown(wait=False)
 
-    def check_request(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def check_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Refuse what never becomes a websocket: another path, or anything while connects are refused."""
+        await asyncio.sleep(self._options.connect_delay_s)
         if time.monotonic() < self._refuse_until:
-            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "refused by a fault\n")
+            return connection.respond(self._refusal, "refused by a fault\n")
         path = urlsplit(request.path).path
         if path == MODELS_PATH and self._options.dialect == "ga":
             return self._list_models(connection, request)
@@ -203,8 +206,9 @@ class RealtimeServer:
 
     async def _run_session(self, connection: ServerConnection, model: str) -> None:
         seed = f"{self._options.seed}:{next(self._numbers)}"
-        parse = openai_beta.parse_client_event if self._options.dialect == "beta" else parse_client_event
-        session = Session(model, self._options.behaviour, self._faults, seed, int(time.time()), parse)
+        session = Session(model, self._options.behaviour, self._faults, seed, int(time.time()))
+        if self._options.dialect == "beta":
+            session.parse = openai_beta.parse_client_event
         trace = Trace(session.id, self._options.record)
         async with trace.writing():
             await _Connection(connection, session, trace, self).run()
@@ -217,7 +221,7 @@ class RealtimeServer:
 
     def refuse_after_fault(self) -> None:
         """Begin to refuse connects, if a fault says so."""
-        seconds = self._faults.refusals("close")
+        seconds, self._refusal = self._faults.refusals("close")
         self._refuse_until = max(self._refuse_until, time.monotonic() + seconds)
 
     async def listen(self, order: Listen) -> TurnHeard:

@@ -18,9 +18,11 @@ FATAL_CODES: Final = {
 }
 """Codes after which trying again cannot help, and what a person should do (OpenAI: error events)."""
 
+ALREADY_ANSWERING: Final = "conversation_already_has_active_response"
+
 BENIGN_CODES: Final = frozenset(
     {
-        "conversation_already_has_active_response",
+        ALREADY_ANSWERING,
         "response_cancel_not_active",
         "input_audio_buffer_commit_empty",
         "item_truncate_invalid_item_id",
