@@ -16,7 +16,6 @@ from trunkline_simulators import g711, recordings
 from trunkline_simulators.openai_faults import parse_fault
 from trunkline_simulators.openai_server import RealtimeServer, ServerOptions, run_server
 
-LIMIT_S = 60.0
 QUESTION = "And what does a check up cost?"
 
 

@@ -24,7 +24,9 @@ from trunkline_worker.uplink import Uplink
 TALK_S: Final = 110.0
 """All of it; what takes longer would not do on a telephone."""
 
-SETUP_S: Final = 10.0
+SETUP_S: Final = 6.0
+"""A little more than a connect may take; a call gives up earlier still."""
+
 ANSWER_S: Final = 20.0
 """Semantic VAD with low eagerness waits 8 s for the end of a turn, and then the model thinks."""
 
