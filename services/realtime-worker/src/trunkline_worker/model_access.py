@@ -4,7 +4,7 @@ import asyncio
 
 from trunkline_common import log
 from trunkline_common.call_events import ModelLost
-from trunkline_worker import metrics, realtime_api
+from trunkline_worker import metrics, realtime_refusals
 from trunkline_worker.breaker import Breaker
 from trunkline_worker.connect_limiter import ConnectLimiter
 
@@ -40,12 +40,12 @@ class ModelAccess:
 
     def session_lost(self, lost: ModelLost, *, served: bool) -> None:
         """A session ended that had served, or did not begin."""
-        account = lost.reason in realtime_api.ACCOUNT_REASONS
+        account = lost.reason in realtime_refusals.ACCOUNT_REASONS
         if served and not account:
             return
         if self.breaker.failed(_now(), account=account):
             metrics.MODEL_BREAKER_OPEN.set(1)
-            _log.error("model-breaker-open", reason=lost.reason, do=realtime_api.advice(lost.reason))
+            _log.error("model-breaker-open", reason=lost.reason, do=realtime_refusals.advice(lost.reason))
 
 
 def _now() -> float:

@@ -116,6 +116,11 @@ def read_folder(folder: Path, built_in: Agent, known: Sequence[LoadedProfile] = 
     return ProfileSet(loaded, built_in)
 
 
+def read_file(path: Path, built_in: Agent) -> LoadedProfile:
+    """Read one profile; raise `ProfilesError` with all its problems."""
+    return _read(path.name, _content(path), built_in)
+
+
 def profile_paths(folder: Path) -> list[Path]:
     """Return the files of a folder that are read as profiles, sorted; `OSError` when there is no such folder."""
     return sorted(

@@ -24,7 +24,7 @@ from trunkline_common.call_events import (
 )
 from trunkline_common.control import AssignRequest, NextStep
 from trunkline_common.frames import LATE_MS_MAX, Fence, Frame, FrameKind, Lateness, encode
-from trunkline_worker import commands, events, metrics, realtime_api
+from trunkline_worker import commands, events, metrics, realtime_refusals
 from trunkline_worker.agent import Agent
 from trunkline_worker.call import Call
 from trunkline_worker.downlink import Downlink
@@ -238,7 +238,7 @@ class CallRunner:
     def _report_lost_model(self, lost: ModelLost) -> None:
         metrics.MODEL_LOST.labels("fatal" if lost.fatal else "passing").inc()
         self._access.session_lost(lost, served=lost.session == self._session_in_use)
-        advice = realtime_api.advice(lost.reason)
+        advice = realtime_refusals.advice(lost.reason)
         if lost.fatal:
             self._log.error("model-refused", reason=lost.reason, do=advice)
         else:

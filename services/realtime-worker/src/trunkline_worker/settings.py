@@ -1,13 +1,17 @@
 """Every variable of the worker."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from trunkline_common.settings import CommonSettings
 from trunkline_worker.agent import Agent, living_model
 from trunkline_worker.events import AudioPath
+
+GA_ONLY_DOMAIN: Final = "api.openai.com"
+"""Its regions' hosts end in it, too (eu.api.openai.com)."""
 
 
 class AgentSettings(CommonSettings):
@@ -32,16 +36,61 @@ class AgentSettings(CommonSettings):
         return Agent(model=self.openai_realtime_model, audio_path=self.audio_path)
 
 
-class WorkerSettings(AgentSettings):
-    """What `trunkline worker` reads from the environment."""
+class ModelSettings(AgentSettings):
+    """Where the model is and by whose leave it is reached: what `trunkline smoke` reads."""
 
     openai_api_key: SecretStr = Field(description="key of the OpenAI project that pays for the calls")
     openai_realtime_url: str = Field(
         "wss://api.openai.com/v1/realtime", description="websocket of the Realtime API, without query"
     )
-    openai_realtime_dialect: Literal["ga"] = Field("ga", description="shape of the Realtime events")
+    openai_realtime_dialect: Literal["ga", "beta"] = Field(
+        "ga",
+        description="shape of the Realtime events: ga, or beta for a compatible server of the older shape",
+    )
+    openai_auth_header: Literal["authorization", "api-key"] = Field(
+        "authorization", description="where the key goes: authorization (Bearer) or api-key (Azure's keys)"
+    )
+    openai_org_id: str | None = Field(
+        None, description="OpenAI organization that pays, if the key has several"
+    )
+    openai_project_id: str | None = Field(
+        None, description="OpenAI project that pays, if the key has several"
+    )
     resampler: Literal["polyphase", "soxr"] = Field(
         "polyphase", description="polyphase (2 ms of delay) or soxr (tens of ms)"
+    )
+
+    @field_validator("openai_api_key")
+    @classmethod
+    def _is_set(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().strip():
+            raise ValueError("is empty")
+        return value
+
+    @field_validator("openai_realtime_url")
+    @classmethod
+    def _is_a_websocket(cls, value: str) -> str:
+        if not value.startswith(("ws://", "wss://")):
+            raise ValueError("must start with wss:// (or ws:// for a server on this machine)")
+        return value.rstrip("/")
+
+    @field_validator("openai_realtime_dialect")
+    @classmethod
+    def _is_spoken_there(cls, value: str, info: ValidationInfo) -> str:
+        host = urlsplit(info.data.get("openai_realtime_url", "")).hostname or ""
+        if value == "beta" and f".{host}".endswith(f".{GA_ONLY_DOMAIN}"):
+            raise ValueError(f"{host} has not spoken beta since May 2026; use ga")
+        return value
+
+
+class WorkerSettings(ModelSettings):
+    """What `trunkline worker` reads from the environment."""
+
+    session_max_s: float = Field(
+        3300,
+        ge=10,
+        le=3540,
+        description="seconds after which a model session is replaced; OpenAI ends it at 3600",
     )
     session_max_s: float = Field(
         3300,
@@ -58,17 +107,3 @@ class WorkerSettings(AgentSettings):
     )
     host: str = Field("127.0.0.1", description="address of the health and metrics pages")
     metrics_port: int = Field(9101, ge=0, le=65535, description="port of the health and metrics pages")
-
-    @field_validator("openai_api_key")
-    @classmethod
-    def _is_set(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().strip():
-            raise ValueError("is empty")
-        return value
-
-    @field_validator("openai_realtime_url")
-    @classmethod
-    def _is_a_websocket(cls, value: str) -> str:
-        if not value.startswith(("ws://", "wss://")):
-            raise ValueError("must start with wss:// (or ws:// for a server on this machine)")
-        return value.rstrip("/")
