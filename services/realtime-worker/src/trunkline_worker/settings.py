@@ -92,12 +92,6 @@ class WorkerSettings(ModelSettings):
         le=3540,
         description="seconds after which a model session is replaced; OpenAI ends it at 3600",
     )
-    session_max_s: float = Field(
-        3300,
-        ge=10,
-        le=3540,
-        description="seconds after which a model session is replaced; OpenAI ends it at 3600",
-    )
     model_connects_per_s: float = Field(
         50, gt=0, description="model sessions that all workers together open per second at most"
     )
