@@ -6,6 +6,7 @@ from typing import Any
 
 from trunkline_common.call_events import CallEvent, TurnLatency, Verdict
 from trunkline_common.control import NextStep
+from trunkline_worker.agent_tools import HttpRequest
 
 # --- What the model is told ----------------------------------------------------------------------------------
 
@@ -58,7 +59,25 @@ class DeleteItem:
     item_id: str
 
 
-ClientEvent = AppendAudio | ConfigureSession | CreateResponse | CancelResponse | TruncateItem | DeleteItem
+@dataclass(frozen=True, slots=True)
+class CreateFunctionOutput:
+    """Answer a tool call (OpenAI: conversation.item.create, function_call_output)."""
+
+    event_id: str
+    item_id: str
+    call_id: str
+    output: str
+
+
+ClientEvent = (
+    CreateFunctionOutput
+    | AppendAudio
+    | ConfigureSession
+    | CreateResponse
+    | CancelResponse
+    | TruncateItem
+    | DeleteItem
+)
 
 # --- Commands ------------------------------------------------------------------------------------------------
 
@@ -115,6 +134,21 @@ class HangUp:
 
 
 @dataclass(frozen=True, slots=True)
+class RunTool:
+    """Send the request of a tool; its answer comes as `events.ToolReturned`."""
+
+    tool_call_id: str
+    request: HttpRequest
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTool:
+    """Give up a tool's request; nothing more is said of it."""
+
+    tool_call_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """Write an event to the call's log."""
 
@@ -144,6 +178,8 @@ class Measure(StrEnum):
     """An answer from an abandoned model session."""
     MODEL_ERROR = "model-error"
     RESPONSE_FAILED = "response-failed"
+    TOOL_LATE = "tool-late"
+    """An answer of a tool that was given up."""
     CONFIGURATION_DIFFERS = "configuration-differs"
     """The model's echo of the configuration is not what was asked for."""
 
@@ -173,6 +209,8 @@ Command = (
     | HangUp
     | OpenSession
     | CloseSession
+    | RunTool
+    | CancelTool
     | Record
     | RecordLatency
     | Count

@@ -134,8 +134,18 @@ class _StatusDetails(msgspec.Struct):
     error: _Error | None = None
 
 
+class _OutputItem(msgspec.Struct):
+    id: str = ""
+    type: str = ""
+    status: str | None = None
+    call_id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
 class _Response(msgspec.Struct):
     id: str
+    output: list[_OutputItem] = []
     status: str | None = None
     status_details: _StatusDetails | None = None
     usage: _Usage | None = None
@@ -147,6 +157,22 @@ class _ResponseCreated(_Wire, tag="response.created"):
 
 class _ResponseDone(_Wire, tag="response.done"):
     response: _Response
+
+
+class _ArgumentsDone(_Wire, tag="response.function_call_arguments.done"):
+    response_id: str
+    item_id: str
+    call_id: str
+    arguments: str
+    name: str = ""
+
+
+class _McpCallCompleted(_Wire, tag="response.mcp_call.completed"):
+    item_id: str
+
+
+class _McpCallFailed(_Wire, tag="response.mcp_call.failed"):
+    item_id: str
 
 
 class _AudioDelta(_Wire, tag="response.output_audio.delta"):
@@ -185,6 +211,9 @@ _Known = (
     | _TranscriptionFailed
     | _ResponseCreated
     | _ResponseDone
+    | _ArgumentsDone
+    | _McpCallCompleted
+    | _McpCallFailed
 )
 
 
@@ -244,6 +273,14 @@ def _meaning(wire: _Known, session: int) -> events.ModelEvent | None:
             return events.ResponseCreated(session, response.id)
         case _ResponseDone(response):
             return _response_done(response, session)
+        case _ArgumentsDone(response_id, item_id, tool_call_id, arguments, name):
+            # Without its name the call waits for the end of its response.
+            called = events.ToolCalled(session, response_id, item_id, tool_call_id, name, arguments)
+            return called if name else None
+        case _McpCallCompleted(item_id):
+            return events.McpCallEnded(session, item_id, ok=True)
+        case _McpCallFailed(item_id):
+            return events.McpCallEnded(session, item_id, ok=False)
         case _SessionCreated(body):
             return events.SessionCreated(session, body.id)
         case _SessionUpdated(echo):
@@ -257,9 +294,13 @@ def _response_done(response: _Response, session: int) -> events.ResponseDone:
     reason = ""
     if details is not None:
         reason = details.reason or (details.error.code if details.error else None) or details.type or ""
-    return events.ResponseDone(
-        session, response.id, response.status or "", reason, _usage(response.id, response.usage)
+    calls = tuple(
+        events.ToolCalled(session, response.id, item.id, item.call_id, item.name, item.arguments)
+        for item in response.output
+        if item.type == "function_call" and item.status in {None, "completed"} and item.call_id and item.name
     )
+    usage = _usage(response.id, response.usage)
+    return events.ResponseDone(session, response.id, response.status or "", reason, usage, calls)
 
 
 def _usage(response_id: str, usage: _Usage | None) -> Usage | None:
@@ -307,6 +348,17 @@ def encode(event: commands.ClientEvent) -> bytes:
                 "content_index": 0,
                 "audio_end_ms": audio_end_ms,
             }
+        case commands.CreateFunctionOutput(event_id, item_id, call_id, output):
+            body = {
+                "event_id": event_id,
+                "type": "conversation.item.create",
+                "item": {
+                    "id": item_id,
+                    "type": "function_call_output",
+                    "call_id": call_id,
+                    "output": output,
+                },
+            }
         case commands.DeleteItem(event_id, item_id):
             body = {"event_id": event_id, "type": "conversation.item.delete", "item_id": item_id}
     return msgspec.json.encode(body)
@@ -344,6 +396,11 @@ def differences(asked: Any, echoed: Any, path: str = "session") -> list[str]:
         return [
             found
             for key, value in asked.items()
+            # Secrets are not echoed.
+            if key != "authorization"
             for found in differences(value, echoed.get(key), f"{path}.{key}")
         ]
+    if isinstance(asked, list) and isinstance(echoed, list) and len(asked) == len(echoed):
+        pairs = enumerate(zip(asked, echoed, strict=True))
+        return [found for at, pair in pairs for found in differences(*pair, f"{path}[{at}]")]
     return [] if asked == echoed else [path]
