@@ -27,7 +27,7 @@ ANSWERS = {
     "/text": (200, "text/plain; charset=utf-8", "Täglich ab neun".encode()),
     "/empty": (204, "", b""),
     "/broken-json": (200, "application/json", b'{"free": ['),
-    "/deep-json": (200, "application/json", b"[" * 100_000),
+    "/deep-json": (200, "application/json", b"[" * 4000),
     "/no-utf8": (200, "text/plain", b"\xff\xfe"),
     "/html": (200, "text/html", b"<html>Welcome</html>"),
     "/conflict": (409, "application/json", b'{"reason": "the slot is taken"}'),
@@ -42,17 +42,19 @@ ANSWERS = {
 async def tool_server() -> AsyncIterator[ToolServer]:
     """Serve on a free port of this machine."""
     served = ToolServer()
-    tasks: set[asyncio.Task[None]] = set()
+    connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        tasks.add(task)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while await _serve_one(served, reader, writer):
-                pass
-        writer.close()
-        tasks.discard(task)
+        connections[task] = writer
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                while await _serve_one(served, reader, writer):
+                    pass
+        finally:
+            writer.close()
+            del connections[task]
 
     server = await asyncio.start_server(on_connection, "127.0.0.1", 0)
     served.port = server.sockets[0].getsockname()[1]
@@ -60,9 +62,10 @@ async def tool_server() -> AsyncIterator[ToolServer]:
         yield served
     finally:
         server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        left = dict(connections)
+        for writer in left.values():
+            writer.transport.abort()
+        await asyncio.gather(*left)
 
 
 async def _serve_one(served: ToolServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:

@@ -84,7 +84,7 @@ async def test_an_answer_reaches_the_model_as_json(
     ("path", "why", "status"),
     [
         ("/broken-json", "The service gave an answer that cannot be read.", 200),
-        ("/deep-json", "The service's answer is too large.", 200),
+        ("/deep-json", "The service gave an answer that cannot be read.", 200),
         ("/no-utf8", "The service gave an answer that cannot be read.", 200),
         ("/gzip", "The service gave an answer that cannot be read.", 200),
         ("/html", "The service's answer is neither JSON nor plain text.", 200),
