@@ -5,6 +5,7 @@ what an agent is told, because the lines of a failed reload go to the log.
 """
 
 import difflib
+import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,7 +206,7 @@ def _problem(file: str, root: Node, problem: Any) -> tuple[int, str]:
     path: Location = problem["loc"]
     location: Location = tuple(part for at, part in enumerate(path) if not (at and part in _VARIANTS))
     message = str(problem["msg"]).removeprefix("Value error, ")
-    message = message.replace("Input should be", "must be").replace("String should", "must")
+    message = re.sub(r"^(Input|String|List|Dictionary) should", "must", message)
     match problem["type"]:
         case "extra_forbidden":
             message = f"unknown key; the nearest known key is {_nearest(path)}"
