@@ -206,6 +206,9 @@ class Host:
             return
         if request.op == "who":
             await message.respond(control.encode(self._owner_reply(held, held.runner.fence, ok=True)))
+        elif request.op == "dialed":
+            held.runner.apply(events.Dialed(request.dial_status))
+            await message.respond(control.encode(self._owner_reply(held, held.runner.fence, ok=True)))
         elif request.worker in {"", self.worker}:
             await self._attach(held, request, message)
         elif not held.attach_seen:
@@ -227,13 +230,19 @@ class Host:
 
     def _owner_reply(self, held: _Held, fence: Fence, *, ok: bool) -> OwnerReply:
         runner = held.runner
-        state: OwnerState = "ended" if runner.finished else "active" if held.attach_seen else "offered"
+        state: OwnerState = "active" if held.attach_seen else "offered"
+        if runner.finished:
+            state = "ended"
+        elif runner.leaving:
+            state = "leaving"
         return OwnerReply(
             ok=ok,
             worker=self.worker,
             fence=fence,
             state=state,
             next=runner.next_step,
+            transfer=runner.transfer,
+            digits=runner.digits,
             started_at_ms=runner.started_at_ms,
         )
 
