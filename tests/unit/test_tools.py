@@ -10,6 +10,7 @@ from trunkline_common.call_events import ToolOutcome
 from trunkline_worker import commands, events
 from trunkline_worker.agent import Agent
 from trunkline_worker.agent_tools import HttpTool, TransferTarget
+from trunkline_worker.history import History
 from trunkline_worker.tools import ROUNDS_MAX, RUNNER_MARGIN_S, RUNNING_MAX, Tools, Wanted
 
 NOW = 1000.0
@@ -34,7 +35,13 @@ DAY = '{"day": "2026-11-28"}'
 
 @pytest.fixture
 def tools() -> Tools:
-    return Tools(AGENT, "CA1")
+    return opened(AGENT)
+
+
+def opened(agent: Agent, history: History | None = None) -> Tools:
+    tools = Tools(agent, "CA1", history or History())
+    tools.session_opened()
+    return tools
 
 
 def call(
@@ -112,7 +119,7 @@ def test_the_idempotency_key_is_the_same_however_often_the_call_is_run() -> None
     for _ in range(2):
         (run,) = [
             command
-            for command in Tools(AGENT, "CA1").called(call("book"), 0, NOW)
+            for command in opened(AGENT).called(call("book"), 0, NOW)
             if isinstance(command, commands.RunTool)
         ]
         keys.append(dict(run.request.headers)["Idempotency-Key"])
@@ -144,7 +151,7 @@ def test_what_cannot_be_called_is_refused_with_a_reason(
     (output,) = outputs(following)
     assert output["error"].startswith(why)
     assert recorded(following)[0].outcome is ToolOutcome.REFUSED
-    assert tools.departure is None
+    assert tools.take_departure() is None
     assert tools.take_wanted() == [Wanted("tools")]
 
 
@@ -158,7 +165,7 @@ def test_only_so_many_calls_run_at_once(tools: Tools) -> None:
 
 
 def test_only_so_many_calls_are_made_in_a_minute() -> None:
-    tools = Tools(Agent(tools=(LOOK,), tools_per_minute=2), "CA1")
+    tools = opened(Agent(tools=(LOOK,), tools_per_minute=2))
     for number in range(2):
         tools.called(call(number=number), 0, NOW + number)
         tools.returned(ok(number), NOW + number)
@@ -259,15 +266,34 @@ def test_the_end_of_the_call_gives_up_everything(tools: Tools) -> None:
     assert tools.wake_at() is None
 
 
-def test_an_answer_without_a_session_waits_for_the_next_one(tools: Tools) -> None:
+def test_an_answer_without_a_session_is_told_to_the_next_one() -> None:
+    history = History()
+    tools = opened(AGENT, history)
     tools.called(call("book"), 0, NOW)
-    tools.session_lost()
+    tools.session_closed()
 
     assert outputs(tools.returned(ok(), NOW + 1)) == []
 
-    (exchange,) = tools.exchanges()
-    assert exchange.call.tool_call_id == "call_1"
-    assert exchange.output == ok().output
+    replayed = history.replay(lambda what: what, lambda start_ms, end_ms: b"")
+    assert [type(event).__name__ for event in replayed] == ["CreateFunctionCall", "CreateFunctionOutput"]
+    assert tools.take_wanted() == [Wanted("tools")]
+
+
+def test_an_answer_to_a_session_that_does_not_know_the_call_brings_the_call_along() -> None:
+    history = History()
+    tools = opened(AGENT, history)
+    tools.called(call("book"), 0, NOW)
+    tools.session_closed()
+    assert history.replay(lambda what: what, lambda start_ms, end_ms: b"") == []
+    tools.session_opened()
+
+    following = tools.returned(ok(), NOW + 1)
+
+    sent = [command.event for command in following if isinstance(command, commands.SendToModel)]
+    assert isinstance(sent[0], commands.CreateFunctionCall)
+    assert isinstance(sent[1], commands.CreateFunctionOutput)
+    assert (sent[0].item_id, sent[0].tool_call_id) == ("item_1", "call_1")
+    assert tools.take_wanted() == [Wanted("tools")]
 
 
 def test_a_built_in_tool_is_promised_once(tools: Tools) -> None:
@@ -275,14 +301,17 @@ def test_a_built_in_tool_is_promised_once(tools: Tools) -> None:
     (second,) = outputs(tools.called(call("end_call", "", number=2), 0, NOW))
 
     assert first["ok"]
-    assert tools.departure is not None
-    assert tools.departure.target == AGENT.transfer_targets[0]
+    departure = tools.take_departure()
+    assert departure is not None
+    assert departure.target == AGENT.transfer_targets[0]
+    assert tools.take_departure() is None
     assert not second["ok"]
 
 
 def test_keys_that_the_agent_presses_are_in_no_record(tools: Tools) -> None:
     following = tools.called(call("send_digits", '{"digits": "4242"}'), 0, NOW)
 
-    assert tools.departure is not None
-    assert tools.departure.digits == "4242"
-    assert "4242" not in repr(following) + repr(tools.departure)
+    departure = tools.take_departure()
+    assert departure is not None
+    assert departure.digits == "4242"
+    assert "4242" not in repr(following) + repr(departure)

@@ -10,6 +10,7 @@ from trunkline_common.call_events import ToolCalled, ToolOutcome, ToolReturned
 from trunkline_worker import commands, events
 from trunkline_worker.agent import Agent
 from trunkline_worker.agent_tools import HttpTool
+from trunkline_worker.history import History
 from trunkline_worker.tools import RUNNING_MAX, Tools
 
 ANYTHING = {"type": "object", "properties": {"n": {"type": "integer"}}}
@@ -26,7 +27,8 @@ AGENT = Agent(
 class ToolsMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.tools = Tools(AGENT, "CA1")
+        self.tools = Tools(AGENT, "CA1", History())
+        self.tools.session_opened()
         self.now = 1000.0
         self.calls = 0
         self.response = 1
@@ -71,6 +73,12 @@ class ToolsMachine(RuleBasedStateMachine):
     def caller_speaks(self) -> None:
         self.follow(self.tools.caller_spoke(self.now))
 
+    @rule()
+    @precondition(lambda self: not self.closed)
+    def agent_leaves_or_stays(self) -> None:
+        self.tools.take_departure()
+        self.tools.promised = False
+
     @rule(seconds=st.sampled_from([0.1, 1.0, 2.0, 8.0]), agent_is_heard=st.booleans())
     def time_passes(self, seconds: float, agent_is_heard: bool) -> None:
         self.now += seconds
@@ -83,13 +91,13 @@ class ToolsMachine(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: not self.closed)
     def session_is_lost(self) -> None:
-        self.tools.session_lost()
+        self.tools.session_closed()
         self.response += 1
 
     @rule()
     @precondition(lambda self: not self.closed and not self.tools.connected)
     def session_is_restored(self) -> None:
-        self.tools.connected = True
+        self.tools.session_opened()
 
     @rule()
     @precondition(lambda self: not self.closed)
@@ -114,7 +122,7 @@ class ToolsMachine(RuleBasedStateMachine):
                     self.told[event.tool_call_id] += 1
                 case commands.SendToModel(commands.CreateFunctionOutput() as event):
                     assert self.tools.connected
-                    self.answered[event.call_id] += 1
+                    self.answered[event.tool_call_id] += 1
 
     @invariant()
     def once(self) -> None:
@@ -124,15 +132,13 @@ class ToolsMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_does_not_run_was_answered(self) -> None:
-        for exchange in self.tools.exchanges():
-            call_id = exchange.call.tool_call_id
-            assert (exchange.output is None) == (call_id in self.running)
+        assert self.recorded.keys() == self.told.keys() - self.running
 
     @invariant()
     def one_response_at_a_time_is_wanted(self) -> None:
         wanted = self.tools.take_wanted()
         assert sum(each.reason == "tools" for each in wanted) <= 1
-        assert self.tools.connected or not wanted
+        assert not (self.closed and wanted)
 
 
 ToolsMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -27,12 +27,14 @@ from trunkline_worker.commands import (
     CancelTool,
     Command,
     Count,
+    CreateFunctionCall,
     CreateFunctionOutput,
     Measure,
     Record,
     RunTool,
     SendToModel,
 )
+from trunkline_worker.history import ITEM_ID_CHARACTERS_MAX, History
 from trunkline_worker.tool_profiles import schema_validator
 
 RUNNING_MAX: Final = 4
@@ -42,9 +44,6 @@ ROUNDS_MAX: Final = 8
 """Answers in a row that only tools asked for. A model that calls on and on costs money and talks to nobody."""
 
 ARGUMENTS_BYTES_MAX: Final = 16_384
-EXCHANGES_KEPT_MAX: Final = 64
-"""Calls and answers that a restored session is told of; older ones matter no more."""
-
 SEEN_MAX: Final = 256
 """Calls that are known by their id: each is announced twice, the second time with its response's end."""
 
@@ -66,16 +65,6 @@ class Departure:
     digits: str = field(default="", repr=False)
 
 
-@dataclass(slots=True)
-class Exchange:
-    """A call of the model and what it was answered, for a session that has to be told again."""
-
-    call: events.ToolCalled
-    output_item_id: str
-    output: str | None = None
-    """None while the call runs."""
-
-
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A response that the model should be asked for."""
@@ -87,12 +76,14 @@ class Wanted:
 
 @dataclass(slots=True)
 class _Running:
-    exchange: Exchange
+    call: events.ToolCalled
     tool: HttpTool
     started_at: float
     filler_at: float | None
     lost_at: float
     """Without a word by then, its runner is broken."""
+    known: bool = True
+    """The session in use has the call in its conversation."""
 
 
 @dataclass(slots=True)
@@ -109,11 +100,13 @@ class _Round:
 class Tools:
     """What the model called, what runs, and what it was told."""
 
-    def __init__(self, agent: Agent, call_id: str) -> None:
-        self.connected = True
-        """A session is open, so an answer can be given; otherwise it waits in `exchanges`."""
-        self.departure: Departure | None = None
-        """What the agent asked for and was promised; taken away by whoever does it."""
+    def __init__(self, agent: Agent, call_id: str, history: History) -> None:
+        self.connected = False
+        """A session is there that can be answered; otherwise the history tells the next one."""
+        self._history = history
+        self.promised = False
+        """Something that the agent asked for at the end of its words is about to happen."""
+        self._departure: Departure | None = None
         self._call_id = call_id
         self._targets = {each.name: each for each in agent.transfer_targets}
         self._tools: dict[str, HttpTool | BuiltInTool] = {
@@ -125,7 +118,6 @@ class Tools:
         self._per_minute = agent.tools_per_minute
         self._called_at: deque[float] = deque()
         self._seen: OrderedDict[str, None] = OrderedDict()
-        self._exchanges: deque[Exchange] = deque(maxlen=EXCHANGES_KEPT_MAX)
         self._running: dict[str, _Running] = {}
         self._rounds: dict[str, _Round] = {}
         self._wanted: list[Wanted] = []
@@ -141,19 +133,17 @@ class Tools:
         self._seen[call.tool_call_id] = None
         if len(self._seen) > SEEN_MAX:
             self._seen.popitem(last=False)
-        self._outputs += 1
-        exchange = Exchange(call, f"tool_{self._outputs}")
-        self._exchanges.append(exchange)
+        self._history.tool_called(call.item_id, call.tool_call_id, call.name, call.arguments)
         commands: list[Command] = [Record(_recorded(call, media_ms))]
         if interrupted:
             why = "The caller spoke first, so it was not called. Call again if it is still wanted."
-            return commands + self._answer(exchange, ToolOutcome.CANCELLED, _failed(why))
+            return commands + self._answer(call, ToolOutcome.CANCELLED, _failed(why))
         group = self._rounds.setdefault(call.response_id, _Round())
         group.wants_response = True
         try:
-            return commands + self._start(exchange, group, now)
+            return commands + self._start(call, group, now)
         except ArgumentsError as error:
-            return commands + self._answer(exchange, ToolOutcome.REFUSED, _failed(str(error)))
+            return commands + self._answer(call, ToolOutcome.REFUSED, _failed(str(error)))
 
     def returned(self, event: events.ToolReturned, now: float) -> list[Command]:
         """A tool answered."""
@@ -161,7 +151,7 @@ class Tools:
         if running is None:
             return [Count(Measure.TOOL_LATE)]
         commands = self._finish(running, event.outcome, event.output, now, event.http_status)
-        response_id = running.exchange.call.response_id
+        response_id = running.call.response_id
         if self._answered(response_id):
             self._want_response(response_id)
         return commands
@@ -186,7 +176,7 @@ class Tools:
         self._wanted.clear()
         commands: list[Command] = []
         for running in [each for each in self._running.values() if each.tool.only_reads]:
-            call = running.exchange.call
+            call = running.call
             del self._running[call.tool_call_id]
             why = "The caller spoke before the answer came. Call again if it is still wanted."
             commands.append(CancelTool(call.tool_call_id))
@@ -198,18 +188,24 @@ class Tools:
                 del self._rounds[response_id]
         return commands
 
-    def session_lost(self) -> None:
-        """No response is under way any more, and none of the lost session's will announce its end."""
+    def session_opened(self) -> None:
+        """A session is there, told of all that was answered; what still runs it has never heard of."""
+        self.connected = True
+        for running in self._running.values():
+            running.known = False
+
+    def session_closed(self) -> None:
+        """The session is gone: none of its responses will announce its end."""
         self.connected = False
-        self._wanted.clear()
         for response_id, group in list(self._rounds.items()):
             group.done = True
             if not group.running:
-                del self._rounds[response_id]
+                self._want_response(response_id)
 
-    def exchanges(self) -> list[Exchange]:
-        """Return the calls and their answers so far, oldest first."""
-        return list(self._exchanges)
+    def take_departure(self) -> Departure | None:
+        """Return what the agent asked for and was promised, once."""
+        departure, self._departure = self._departure, None
+        return departure
 
     def take_wanted(self) -> list[Wanted]:
         """Return the responses to ask for since the last time."""
@@ -225,7 +221,7 @@ class Tools:
         commands: list[Command] = []
         for running in list(self._running.values()):
             if now >= running.lost_at:
-                tool_call_id = running.exchange.call.tool_call_id
+                tool_call_id = running.call.tool_call_id
                 why = _failed("The service did not answer in time.")
                 commands.append(CancelTool(tool_call_id))
                 commands += self.returned(events.ToolReturned(tool_call_id, ToolOutcome.TIMEOUT, why), now)
@@ -240,14 +236,13 @@ class Tools:
         commands: list[Command] = []
         running, self._running = list(self._running.values()), {}
         for each in running:
-            commands.append(CancelTool(each.exchange.call.tool_call_id))
+            commands.append(CancelTool(each.call.tool_call_id))
             commands += self._finish(each, ToolOutcome.CANCELLED, _failed("The call ended."), now)
         return commands
 
     # --- One call
 
-    def _start(self, exchange: Exchange, group: _Round, now: float) -> list[Command]:
-        call = exchange.call
+    def _start(self, call: events.ToolCalled, group: _Round, now: float) -> list[Command]:
         tool = self._tools.get(call.name)
         if tool is None:
             known = ", ".join(self._tools) or "none"
@@ -256,13 +251,13 @@ class Tools:
         arguments = self._arguments(call)
         if isinstance(tool, BuiltInTool):
             self._promise(tool, arguments)
-            return self._answer(exchange, ToolOutcome.OK, _promised(tool.name))
+            return self._answer(call, ToolOutcome.OK, _promised(tool.name))
         if len(self._running) >= RUNNING_MAX:
             raise ArgumentsError("Too many tools run at once. Wait for their answers, then call again.")
         request = tool.request(arguments, f"{self._call_id}-{call.tool_call_id}")
         filler_at = now + tool.filler_after_ms / 1000 if tool.filler else None
         self._running[call.tool_call_id] = _Running(
-            exchange, tool, now, filler_at, now + tool.timeout_s + RUNNER_MARGIN_S
+            call, tool, now, filler_at, now + tool.timeout_s + RUNNER_MARGIN_S
         )
         group.running += 1
         return [RunTool(call.tool_call_id, request)]
@@ -279,7 +274,7 @@ class Tools:
             running.filler_at = now + running.tool.filler_after_ms / 1000
             return
         running.filler_at = None
-        group = self._rounds[running.exchange.call.response_id]
+        group = self._rounds[running.call.response_id]
         if not group.filler_said and self.connected:
             group.filler_said = True
             words = f'Say this and nothing else, and call no tool: "{running.tool.filler}"'
@@ -301,30 +296,31 @@ class Tools:
         return arguments
 
     def _promise(self, tool: BuiltInTool, arguments: Mapping[str, Any]) -> None:
-        if self.departure is not None:
+        if self.promised:
             raise ArgumentsError("Something else was asked for already and is about to happen.")
         target = self._targets.get(str(arguments.get("target", "")))
-        self.departure = Departure(tool.name, target, str(arguments.get("digits", "")))
+        self.promised = True
+        self._departure = Departure(tool.name, target, str(arguments.get("digits", "")))
 
     def _finish(
         self, running: _Running, outcome: ToolOutcome, output: str, now: float, http_status: int | None = None
     ) -> list[Command]:
-        group = self._rounds[running.exchange.call.response_id]
+        group = self._rounds[running.call.response_id]
         group.running -= 1
         duration_ms = (now - running.started_at) * 1000
-        return self._answer(running.exchange, outcome, output, duration_ms, http_status)
+        return self._answer(running.call, outcome, output, duration_ms, http_status, known=running.known)
 
     def _answer(
         self,
-        exchange: Exchange,
+        call: events.ToolCalled,
         outcome: ToolOutcome,
         output: str,
         duration_ms: float = 0.0,
         http_status: int | None = None,
+        *,
+        known: bool = True,
     ) -> list[Command]:
-        assert exchange.output is None, "a call is answered once"
-        exchange.output = output
-        call = exchange.call
+        self._history.tool_returned(call.tool_call_id, output)
         returned = call_events.ToolReturned(
             tool_call_id=call.tool_call_id,
             name=call.name,
@@ -334,11 +330,17 @@ class Tools:
             http_status=http_status,
         )
         commands: list[Command] = [Record(returned)]
-        if self.connected:
-            # Its item id serves as the event's id too: both are given once.
-            item_id = exchange.output_item_id
-            commands.append(SendToModel(CreateFunctionOutput(item_id, item_id, call.tool_call_id, output)))
-        return commands
+        if not self.connected:
+            return commands
+        self._outputs += 1
+        # One number for the events and the item: all are given once.
+        number = self._outputs
+        if not known:
+            item_id = call.item_id[:ITEM_ID_CHARACTERS_MAX]
+            created = CreateFunctionCall(f"call_{number}", item_id, call.tool_call_id, call.name, call.arguments)
+            commands.append(SendToModel(created))
+        answer = CreateFunctionOutput(f"tool_{number}", f"tool_{number}", call.tool_call_id, output)
+        return [*commands, SendToModel(answer)]
 
     def _answered(self, response_id: str) -> bool:
         group = self._rounds.get(response_id)
@@ -346,7 +348,7 @@ class Tools:
 
     def _want_response(self, response_id: str) -> None:
         group = self._rounds.pop(response_id)
-        if not group.wants_response or not self.connected:
+        if not group.wants_response:
             return
         self._rounds_in_a_row += 1
         if self._rounds_in_a_row <= ROUNDS_MAX:
