@@ -59,25 +59,7 @@ class DeleteItem:
     item_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class CreateFunctionOutput:
-    """Answer a tool call (OpenAI: conversation.item.create, function_call_output)."""
-
-    event_id: str
-    item_id: str
-    call_id: str
-    output: str
-
-
-ClientEvent = (
-    CreateFunctionOutput
-    | AppendAudio
-    | ConfigureSession
-    | CreateResponse
-    | CancelResponse
-    | TruncateItem
-    | DeleteItem
-)
+ClientEvent = AppendAudio | ConfigureSession | CreateResponse | CancelResponse | TruncateItem | DeleteItem
 
 # --- Commands ------------------------------------------------------------------------------------------------
 
@@ -172,14 +154,14 @@ class Measure(StrEnum):
     BARGE_IN = "barge-in"
     LATE_DELTA = "late-delta"
     """Audio of an interrupted response."""
+    TOOL_LATE = "tool-late"
+    """An answer of a tool that was given up."""
     STALE_MARK = "stale-mark"
     """An echo that a clear caused, or of a generation that is gone."""
     STALE_SESSION = "stale-session"
     """An answer from an abandoned model session."""
     MODEL_ERROR = "model-error"
     RESPONSE_FAILED = "response-failed"
-    TOOL_LATE = "tool-late"
-    """An answer of a tool that was given up."""
     CONFIGURATION_DIFFERS = "configuration-differs"
     """The model's echo of the configuration is not what was asked for."""
 

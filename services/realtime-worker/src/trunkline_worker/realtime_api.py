@@ -348,17 +348,6 @@ def encode(event: commands.ClientEvent) -> bytes:
                 "content_index": 0,
                 "audio_end_ms": audio_end_ms,
             }
-        case commands.CreateFunctionOutput(event_id, item_id, call_id, output):
-            body = {
-                "event_id": event_id,
-                "type": "conversation.item.create",
-                "item": {
-                    "id": item_id,
-                    "type": "function_call_output",
-                    "call_id": call_id,
-                    "output": output,
-                },
-            }
         case commands.DeleteItem(event_id, item_id):
             body = {"event_id": event_id, "type": "conversation.item.delete", "item_id": item_id}
     return msgspec.json.encode(body)
