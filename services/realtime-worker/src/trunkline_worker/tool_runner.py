@@ -58,6 +58,8 @@ class ToolRunner:
     def __init__(
         self, hosts: ToolHosts, resolve: Resolve | None = None, tls: ssl.SSLContext | None = None
     ) -> None:
+        self._running: set[asyncio.Task[None]] = set()
+        """The calls' cores bound it: a few for each call."""
         self._pool = httpcore.AsyncConnectionPool(
             # Made here, before there are calls: reading the certificates takes 60 ms.
             ssl_context=tls or ssl.create_default_context(),
@@ -70,10 +72,17 @@ class ToolRunner:
 
     def start(self, tool_call_id: str, request: HttpRequest, on_return: OnReturn) -> asyncio.Task[None]:
         """Send a request; `on_return` hears of its end, unless the task is cancelled first."""
-        return asyncio.create_task(self._run(tool_call_id, request, on_return), name="tool")
+        task = asyncio.create_task(self._run(tool_call_id, request, on_return), name="tool")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
 
     async def close(self) -> None:
-        """Close every connection; nothing may run any more."""
+        """Give up what still runs and close every connection."""
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await self._pool.aclose()
 
     async def _run(self, tool_call_id: str, request: HttpRequest, on_return: OnReturn) -> None:
