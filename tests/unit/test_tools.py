@@ -39,7 +39,7 @@ def tools() -> Tools:
 
 
 def opened(agent: Agent, history: History | None = None) -> Tools:
-    tools = Tools(agent, "CA1", history or History())
+    tools = Tools(agent, "CA1", History() if history is None else history)
     tools.session_opened()
     return tools
 
