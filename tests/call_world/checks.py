@@ -99,6 +99,8 @@ class Checks:
                     self._agent_was_heard = True
             case events.Tick() | events.KeyPressed() | events.LineMeasured() | events.WorkerStopping():
                 pass
+            case events.ToolReturned() | events.Dialed():
+                pass
             case _:
                 if event.session in self._open and isinstance(event, events.SessionConfigured):
                     self._configured.add(event.session)

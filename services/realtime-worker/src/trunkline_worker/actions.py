@@ -10,6 +10,7 @@ from trunkline_worker.commands import Command, CreateMessage, SendToModel
 from trunkline_worker.history import History
 from trunkline_worker.keypad import Keypad
 from trunkline_worker.leaving import Leaving
+from trunkline_worker.playback import Playback
 from trunkline_worker.response_gate import ResponseGate, Wish
 from trunkline_worker.tools import Departure, Tools
 
@@ -17,9 +18,12 @@ from trunkline_worker.tools import Departure, Tools
 class Actions:
     """The doings of one call, under one model session after another."""
 
-    def __init__(self, agent: Agent, call_id: str, gate: ResponseGate, history: History) -> None:
+    def __init__(
+        self, agent: Agent, call_id: str, gate: ResponseGate, playback: Playback, history: History
+    ) -> None:
         self._instructions = agent.instructions
         self._gate = gate
+        self._playback = playback
         self._history = history
         self._tools = Tools(agent, call_id, history)
         self._keypad = Keypad()
@@ -36,7 +40,9 @@ class Actions:
         self._tools.session_closed()
         return self._ask_wanted(now)
 
-    def called(self, call: events.ToolCalled, media_ms: int, now: float, *, interrupted: bool) -> list[Command]:
+    def called(
+        self, call: events.ToolCalled, media_ms: int, now: float, *, interrupted: bool
+    ) -> list[Command]:
         """The model called a tool, perhaps in a response that the caller interrupted."""
         commands = self._tools.called(call, media_ms, now, interrupted=interrupted)
         departure = self._tools.take_departure()
@@ -53,9 +59,15 @@ class Actions:
         return self._ask(Wish.ANSWER, now)
 
     def response_done(
-        self, event: events.ResponseDone, media_ms: int, now: float, *, interrupted: bool, spoke: bool, unheard_ms: int
+        self,
+        event: events.ResponseDone,
+        media_ms: int,
+        now: float,
+        *,
+        interrupted: bool,
+        spoke: bool,
     ) -> list[Command]:
-        """A response has ended; `spoke`: it had audio, of which `unheard_ms` are still to be heard."""
+        """A response has ended; `spoke`: it had audio."""
         commands: list[Command] = []
         for call in event.tool_calls:
             commands += self.called(call, media_ms, now, interrupted=interrupted)
@@ -63,6 +75,7 @@ class Actions:
         self._tools.response_done(event.response_id, asks_no_more=leaving is not None)
         commands += self._ask_wanted(now)
         if leaving is not None:
+            unheard_ms = self._playback.unheard_ms
             words = leaving.response_done(event.response_id, spoke=spoke, unheard_ms=unheard_ms, now=now)
             if words:
                 commands += self._ask(Wish.FAREWELL, now, words)
@@ -99,15 +112,15 @@ class Actions:
         times = (self._tools.wake_at(), self._keypad.wake_at(), leaving_at)
         return min((at for at in times if at is not None), default=None)
 
-    def tick(self, now: float, *, agent_is_heard: bool) -> list[Command]:
+    def tick(self, now: float) -> list[Command]:
         """Do what time alone demands."""
-        commands = self._tools.tick(now, agent_is_heard=agent_is_heard)
+        commands = self._tools.tick(now, agent_is_heard=self._playback.active)
         return [*commands, *self._ask_wanted(now), *self._pressed(self._keypad.tick(now), now)]
 
-    def departure(self, now: float, *, agent_is_heard: bool) -> Departure | None:
+    def departure(self, now: float) -> Departure | None:
         """Return what the agent asked for, once it may happen; it is returned once."""
         leaving = self._leaving
-        if leaving is None or not leaving.may_go(audible=agent_is_heard, now=now):
+        if leaving is None or not leaving.may_go(audible=self._playback.active, now=now):
             return None
         self._leaving, self._tools.promised = None, False
         return leaving.departure

@@ -1,11 +1,11 @@
 """The vocabulary of a call, second half: commands are orders to the shell (the other half is `events`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
 from trunkline_common.call_events import CallEvent, TurnLatency, Verdict
-from trunkline_common.control import NextStep
+from trunkline_common.control import NextStep, Transfer
 from trunkline_worker.agent_tools import HttpRequest
 
 # --- What the model is told ----------------------------------------------------------------------------------
@@ -183,6 +183,8 @@ class HangUp:
     """Close Twilio's stream; what Twilio does next is `next`."""
 
     next: NextStep
+    transfer: Transfer | None = field(default=None, repr=False)
+    digits: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,11 +191,10 @@ class ToolCalled:
 
 @dataclass(frozen=True, slots=True)
 class McpCallEnded:
-    """The model called a tool of an MCP server by itself and has its answer."""
+    """The model called a tool of an MCP server by itself, and has its answer or its failure."""
 
     session: int
     item_id: str
-    ok: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ from trunkline_worker.event_log import EventLog
 from trunkline_worker.profile_watch import WatchedProfiles
 from trunkline_worker.runner import CallRunner
 from trunkline_worker.settings import WorkerSettings
+from trunkline_worker.tool_hosts import ToolHosts
+from trunkline_worker.tool_runner import ToolRunner
 
 HEARTBEAT_S: Final = 1.0
 
@@ -73,6 +75,7 @@ class Host:
         self._profiles = profiles
         self._downlink = Downlink(bus)
         self._event_log = EventLog(bus)
+        self._tool_runner = ToolRunner(ToolHosts.parse(settings.tool_hosts))
         self._live: dict[str, _Held] = {}
         self._ended: OrderedDict[str, _Held] = OrderedDict()
         self._queue: Subscription | None = None
@@ -107,6 +110,7 @@ class Host:
             for task in [*background, *self._endings]:
                 task.cancel()
             await asyncio.gather(*background, *self._endings, return_exceptions=True)
+            await self._tool_runner.close()
 
     async def _drain(self, seconds: float) -> None:
         """Leave the queue first, then let the calls end; those that do not are given back to Twilio."""
@@ -179,6 +183,7 @@ class Host:
             self._settings,
             self._downlink,
             self._event_log,
+            self._tool_runner,
             self._on_finish,
         )
         self._taking.add(request.call_id)

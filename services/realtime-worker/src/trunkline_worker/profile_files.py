@@ -172,7 +172,7 @@ def _read(file: str, content: bytes, built_in: Agent, rules: ToolRules) -> Loade
     except ValidationError as error:
         problems = sorted(_problem(file, root, problem) for problem in error.errors())
         raise ProfilesError([text for _, text in problems]) from None
-    not_allowed = [(_line(root, place), _dotted(place), why) for place, why in rules.problems(profile)]
+    not_allowed = [(_line(root, place), _dotted(place), why) for place, why in rules.problems(profile.tools)]
     if not_allowed:
         raise ProfilesError([f"{file}:{line}: {where}: {why}" for line, where, why in not_allowed])
     loaded = LoadedProfile(file, profile, profile.agent(built_in, rules.secrets), content, root)

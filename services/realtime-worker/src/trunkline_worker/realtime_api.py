@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from trunkline_common.call_events import Usage
-from trunkline_worker import commands, events
+from trunkline_worker import commands, events, realtime_items
 from trunkline_worker.response_gate import retry_after_s
 
 FATAL_CODES: Final = {
@@ -137,18 +137,9 @@ class _StatusDetails(msgspec.Struct):
     error: _Error | None = None
 
 
-class _OutputItem(msgspec.Struct):
-    id: str = ""
-    type: str = ""
-    status: str | None = None
-    call_id: str = ""
-    name: str = ""
-    arguments: str = ""
-
-
 class _Response(msgspec.Struct):
     id: str
-    output: list[_OutputItem] = []
+    output: list[realtime_items.OutputItem] = []
     status: str | None = None
     status_details: _StatusDetails | None = None
     usage: _Usage | None = None
@@ -277,13 +268,11 @@ def _meaning(wire: _Known, session: int) -> events.ModelEvent | None:
         case _ResponseDone(response):
             return _response_done(response, session)
         case _ArgumentsDone(response_id, item_id, tool_call_id, arguments, name):
-            # Without its name the call waits for the end of its response.
-            called = events.ToolCalled(session, response_id, item_id, tool_call_id, name, arguments)
-            return called if name else None
-        case _McpCallCompleted(item_id):
-            return events.McpCallEnded(session, item_id, ok=True)
-        case _McpCallFailed(item_id):
-            return events.McpCallEnded(session, item_id, ok=False)
+            # One without a name waits for the end of its response.
+            called = (session, response_id, item_id, tool_call_id, name, arguments)
+            return events.ToolCalled(*called) if name else None
+        case _McpCallCompleted(item_id) | _McpCallFailed(item_id):
+            return events.McpCallEnded(session, item_id)
         case _SessionCreated(body):
             return events.SessionCreated(session, body.id)
         case _SessionUpdated(echo):
@@ -298,11 +287,6 @@ def _response_done(response: _Response, session: int) -> events.ResponseDone:
     if details is not None:
         reason = details.reason or (details.error.code if details.error else None) or details.type or ""
     message = details.error.message if details is not None and details.error is not None else None
-    calls = tuple(
-        events.ToolCalled(session, response.id, item.id, item.call_id, item.name, item.arguments)
-        for item in response.output
-        if item.type == "function_call" and item.status in {None, "completed"} and item.call_id and item.name
-    )
     return events.ResponseDone(
         session,
         response.id,
@@ -310,7 +294,7 @@ def _response_done(response: _Response, session: int) -> events.ResponseDone:
         reason,
         _usage(response.id, response.usage),
         retry_after_s(message or ""),
-        calls,
+        realtime_items.tool_calls(response.output, session, response.id),
     )
 
 
@@ -365,35 +349,14 @@ def encode(event: commands.ClientEvent) -> bytes:
             session = {"type": "realtime", "audio": {"input": {"turn_detection": turn_detection}}}
             body = {"event_id": event_id, "type": "session.update", "session": session}
         case _:
-            body = {"event_id": event.event_id, "type": "conversation.item.create", "item": _item(event)}
+            body = {
+                "event_id": event.event_id,
+                "type": "conversation.item.create",
+                "item": realtime_items.created(event),
+            }
             if isinstance(event, commands.CreateMessage) and event.after is not None:
                 body["previous_item_id"] = event.after
     return msgspec.json.encode(body)
-
-
-_Created = (
-    commands.CreateMessage
-    | commands.CreateCallerAudio
-    | commands.CreateFunctionCall
-    | commands.CreateFunctionOutput
-)
-_TEXT: Final = {"user": "input_text", "assistant": "output_text", "system": "input_text"}
-"""The type of a message's content by role; the model's own audio cannot be inserted."""
-
-
-def _item(created: _Created) -> dict[str, Any]:
-    match created:
-        case commands.CreateMessage(_, item_id, role, text):
-            content: dict[str, Any] = {"type": _TEXT[role], "text": text}
-            return {"id": item_id, "type": "message", "role": role, "content": [content]}
-        case commands.CreateCallerAudio(_, item_id, audio):
-            content = {"type": "input_audio", "audio": base64.b64encode(audio).decode()}
-            return {"id": item_id, "type": "message", "role": "user", "content": [content]}
-        case commands.CreateFunctionCall(_, item_id, tool_call_id, name, arguments):
-            call = {"call_id": tool_call_id, "name": name, "arguments": arguments}
-            return {"id": item_id, "type": "function_call", **call}
-        case commands.CreateFunctionOutput(_, item_id, tool_call_id, output):
-            return {"id": item_id, "type": "function_call_output", "call_id": tool_call_id, "output": output}
 
 
 def lost_by_close(session: int, code: int | None, reason: str) -> events.SessionLost:

@@ -1,11 +1,10 @@
 """Pure: what the worker's settings allow the tools of a profile, and what of a profile they do not allow."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from trunkline_worker.profiles import Profile
 from trunkline_worker.tool_hosts import ToolHosts
-from trunkline_worker.tool_profiles import Secrets, host_of, secrets_of
+from trunkline_worker.tool_profiles import HttpToolProfile, McpToolProfile, Secrets, host_of, secrets_of
 
 Place = tuple[str | int, ...]
 
@@ -18,9 +17,9 @@ class ToolRules:
     secrets: Secrets | None = field(default=None, repr=False)
     """None where profiles are only checked, on a machine that has no secrets."""
 
-    def problems(self, profile: Profile) -> Iterator[tuple[Place, str]]:
-        """Return what the profile may not do: the field's place and the reason."""
-        for index, tool in enumerate(profile.tools):
+    def problems(self, tools: Iterable[HttpToolProfile | McpToolProfile]) -> Iterator[tuple[Place, str]]:
+        """Return what the tools of a profile may not do: the field's place in the profile and the reason."""
+        for index, tool in enumerate(tools):
             name, scheme, host = host_of(tool)
             if not self.hosts.allows(host):
                 yield (

@@ -337,7 +337,9 @@ class Tools:
         number = self._outputs
         if not known:
             item_id = call.item_id[:ITEM_ID_CHARACTERS_MAX]
-            created = CreateFunctionCall(f"call_{number}", item_id, call.tool_call_id, call.name, call.arguments)
+            created = CreateFunctionCall(
+                f"call_{number}", item_id, call.tool_call_id, call.name, call.arguments
+            )
             commands.append(SendToModel(created))
         answer = CreateFunctionOutput(f"tool_{number}", f"tool_{number}", call.tool_call_id, output)
         return [*commands, SendToModel(answer)]
