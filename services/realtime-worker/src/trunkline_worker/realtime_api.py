@@ -158,7 +158,7 @@ class _ArgumentsDone(_Wire, tag="response.function_call_arguments.done"):
     item_id: str
     call_id: str
     arguments: str
-    name: str = ""
+    name: str = ""  # without it, the call waits for the end of its response
 
 
 class _McpCallCompleted(_Wire, tag="response.mcp_call.completed"):
@@ -268,7 +268,6 @@ def _meaning(wire: _Known, session: int) -> events.ModelEvent | None:
         case _ResponseDone(response):
             return _response_done(response, session)
         case _ArgumentsDone(response_id, item_id, tool_call_id, arguments, name):
-            # One without a name waits for the end of its response.
             called = (session, response_id, item_id, tool_call_id, name, arguments)
             return events.ToolCalled(*called) if name else None
         case _McpCallCompleted(item_id) | _McpCallFailed(item_id):
