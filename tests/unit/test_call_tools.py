@@ -224,9 +224,13 @@ def test_a_transfer_begins_once_its_announcement_was_heard(call: Call) -> None:
 
 
 def test_the_end_of_the_stream_is_not_the_end_of_a_call_that_is_put_through(dialing: Call) -> None:
-    dialing.handle(HUNG_UP, now=1.6)
+    dialing.handle(STREAM_LOST, now=1.6)
 
     assert dialing.state is State.LEAVING
+
+
+def test_a_caller_who_hung_up_before_twilio_could_dial_is_not_put_through(dialing: Call) -> None:
+    assert verdict_of(dialing.handle(HUNG_UP, now=1.6)) is Verdict.CALLER_HUNG_UP
 
 
 @pytest.mark.parametrize("status", ["completed", "answered"])

@@ -29,6 +29,8 @@ class Actions:
         self._keypad = Keypad()
         self._leaving: Leaving | None = None
         self._caller_speaks = False
+        self._has_line = False
+        self._over = False
 
     def session_opened(self) -> None:
         """A session is there, and was told what the history holds."""
@@ -44,11 +46,12 @@ class Actions:
         self, call: events.ToolCalled, media_ms: int, now: float, *, interrupted: bool
     ) -> list[Command]:
         """The model called a tool, perhaps in a response that the caller interrupted."""
-        commands = self._tools.called(call, media_ms, now, interrupted=interrupted)
+        commands = self._tools.called(call, media_ms, now, interrupted=interrupted or self._over)
         departure = self._tools.take_departure()
-        if departure is not None:
-            self._leaving = Leaving(departure, call.response_id, now)
-        return commands
+        if departure is None:
+            return commands
+        self._leaving = Leaving(departure, call.response_id, now)
+        return commands if self._has_line else [*commands, *self._stay("The line was interrupted", now)]
 
     def returned(self, event: events.ToolReturned, now: float) -> list[Command]:
         """A tool answered."""
@@ -84,15 +87,20 @@ class Actions:
     def caller_spoke(self, now: float) -> list[Command]:
         """The caller began to speak: what was about to happen does not."""
         self._caller_speaks = True
-        return [*self._stay(now), *self._tools.caller_spoke(now)]
+        return [*self._stay("The caller spoke first", now), *self._tools.caller_spoke(now)]
 
     def caller_stopped(self) -> None:
         """The caller's turn is over."""
         self._caller_speaks = False
 
     def line_lost(self, now: float) -> list[Command]:
-        """Twilio's stream broke."""
-        return self._stay(now)
+        """Twilio's stream is gone."""
+        self._has_line = False
+        return self._stay("The line was interrupted", now)
+
+    def line_opened(self) -> None:
+        """Twilio's stream is there."""
+        self._has_line = True
 
     def key_pressed(self, digit: str, now: float) -> list[Command]:
         """The caller pressed a key."""
@@ -126,16 +134,16 @@ class Actions:
         return leaving.departure
 
     def close(self, now: float) -> list[Command]:
-        """The call is over."""
-        self._leaving = None
+        """There is nobody any more to do something for."""
+        self._leaving, self._over = None, True
         return self._tools.close(now)
 
-    def _stay(self, now: float) -> list[Command]:
+    def _stay(self, why: str, now: float) -> list[Command]:
         if self._leaving is None:
             return []
         tool = self._leaving.departure.tool
         self._leaving, self._tools.promised = None, False
-        text = f"The caller spoke first, so {tool} did not happen. Use it again if it is still wanted."
+        text = f"{why}, so {tool} did not happen. Use it again if it is still wanted."
         return self.tell(text, now, answer=False)
 
     def _pressed(self, message: str | None, now: float) -> list[Command]:
@@ -149,7 +157,7 @@ class Actions:
         return commands
 
     def _ask(self, wish: Wish, now: float, order: str | None = None) -> list[Command]:
-        if self._caller_speaks:
+        if self._caller_speaks or self._over:
             return []
         # Of one response, instructions replace the session's.
         instructions = None if order is None else f"{self._instructions}\n\n{order}"

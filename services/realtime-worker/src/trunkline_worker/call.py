@@ -203,10 +203,10 @@ class Call:
         return [*commands, *self._dialogue.resume(now), *self._greet_once(now)]
 
     def _on_stream_stopped(self, reason: StopReason, now: float) -> list[Command]:
-        if self.state in {State.LINGERING, State.LEAVING}:
+        verdict = _STOPPED_FOR_GOOD.get(reason)
+        if self.state is State.LINGERING or (self.state is State.LEAVING and verdict is None):
             return []
         commands = self._dialogue.suspend(now)
-        verdict = _STOPPED_FOR_GOOD.get(reason)
         if verdict is None:
             self.state = State.ORPHANED
             self._deadline = now + ORPHAN_S
@@ -302,7 +302,8 @@ class Call:
         self.state = State.LINGERING
         self._deadline = now + LINGER_S
         self._model.keep_no_longer()
-        return [] if self._model.is_open else self._end(now)
+        commands = self._dialogue.actions.close(now)
+        return commands if self._model.is_open else commands + self._end(now)
 
     def _end(self, now: float) -> list[Command]:
         if self.state is State.ENDED:

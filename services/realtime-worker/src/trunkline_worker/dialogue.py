@@ -174,6 +174,7 @@ class Dialogue:
     def resume(self, now: float) -> list[Command]:
         """A stream is there: go on where the line broke, if one did."""
         self._uplink.start_stream()
+        self.actions.line_opened()
         return [*self._playback.release(now), *self.gate.release(now)]
 
     def wake_at(self) -> float | None:
