@@ -33,6 +33,8 @@ from trunkline_worker.model_access import ModelAccess
 from trunkline_worker.profile_watch import WatchedProfiles
 from trunkline_worker.runner import CallRunner
 from trunkline_worker.settings import WorkerSettings
+from trunkline_worker.tool_hosts import ToolHosts
+from trunkline_worker.tool_runner import ToolRunner
 
 HEARTBEAT_S: Final = 1.0
 
@@ -75,6 +77,7 @@ class Host:
         self._downlink = Downlink(bus)
         self._event_log = EventLog(bus)
         self._access = ModelAccess(settings.model_connects_per_s)
+        self._tool_runner = ToolRunner(ToolHosts.parse(settings.tool_hosts))
         self._live: dict[str, _Held] = {}
         self._ended: OrderedDict[str, _Held] = OrderedDict()
         self._queue: Subscription | None = None
@@ -110,6 +113,7 @@ class Host:
             for task in [*background, *self._endings]:
                 task.cancel()
             await asyncio.gather(*background, *self._endings, return_exceptions=True)
+            await self._tool_runner.close()
 
     async def _drain(self, seconds: float) -> None:
         """Leave the queue first, then let the calls end; those that do not are given back to Twilio."""
@@ -185,6 +189,7 @@ class Host:
             self._downlink,
             self._event_log,
             self._access,
+            self._tool_runner,
             self._on_finish,
         )
         self._taking.add(request.call_id)
@@ -221,6 +226,9 @@ class Host:
             return
         if request.op == "who":
             await message.respond(control.encode(self._owner_reply(held, held.runner.fence, ok=True)))
+        elif request.op == "dialed":
+            held.runner.apply(events.Dialed(request.dial_status))
+            await message.respond(control.encode(self._owner_reply(held, held.runner.fence, ok=True)))
         elif request.worker in {"", self.worker}:
             await self._attach(held, request, message)
         elif not held.attach_seen:
@@ -242,13 +250,19 @@ class Host:
 
     def _owner_reply(self, held: _Held, fence: Fence, *, ok: bool) -> OwnerReply:
         runner = held.runner
-        state: OwnerState = "ended" if runner.finished else "active" if held.attach_seen else "offered"
+        state: OwnerState = "active" if held.attach_seen else "offered"
+        if runner.finished:
+            state = "ended"
+        elif runner.leaving:
+            state = "leaving"
         return OwnerReply(
             ok=ok,
             worker=self.worker,
             fence=fence,
             state=state,
             next=runner.next_step,
+            transfer=runner.transfer,
+            digits=runner.digits,
             started_at_ms=runner.started_at_ms,
         )
 

@@ -2,6 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from trunkline_common.call_events import ToolOutcome
 from trunkline_worker.commands import Measure
 from trunkline_worker.realtime_notices import Notice
 
@@ -85,3 +86,12 @@ EVENTS_RETRIED = Counter("trunkline_worker_events_retried", "Publishes that JetS
 EVENTS_DROPPED = Counter("trunkline_worker_events_dropped", "Events lost because too many were waiting.")
 EVENTS_WAITING = Gauge("trunkline_worker_events_waiting", "Events not acknowledged by JetStream yet.")
 CALL_ERRORS = Counter("trunkline_worker_call_errors", "Calls ended by a fault of ours; each is logged.")
+
+TOOL_CALLS = Counter("trunkline_tool_calls", "Tool calls of the model, by how they went.", ["outcome"])
+for _outcome in ToolOutcome:
+    TOOL_CALLS.labels(_outcome)
+TOOL_SECONDS = Histogram(
+    "trunkline_tool_seconds", "Time that HTTP tools took, retries included.", ["outcome"], buckets=_TURN_S
+)
+TOOLS_RUNNING = Gauge("trunkline_tools_running", "Requests of tools under way.")
+TOOL_RETRIES = Counter("trunkline_tool_retries", "Requests of tools sent again.")

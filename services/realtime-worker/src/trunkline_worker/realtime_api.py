@@ -13,7 +13,7 @@ from typing import Any, Final, Union, get_args
 import msgspec
 
 from trunkline_common.call_events import Usage
-from trunkline_worker import commands, events
+from trunkline_worker import commands, events, realtime_items
 from trunkline_worker.realtime_refusals import FATAL_CODES, SESSION_OVER_CODES
 from trunkline_worker.response_gate import retry_after_s
 
@@ -98,6 +98,7 @@ class _StatusDetails(msgspec.Struct):
 
 class _Response(msgspec.Struct):
     id: str
+    output: list[realtime_items.OutputItem] = []
     status: str | None = None
     status_details: _StatusDetails | None = None
     usage: _Usage | None = None
@@ -109,6 +110,22 @@ class _ResponseCreated(_Wire, tag="response.created"):
 
 class _ResponseDone(_Wire, tag="response.done"):
     response: _Response
+
+
+class _ArgumentsDone(_Wire, tag="response.function_call_arguments.done"):
+    response_id: str
+    item_id: str
+    call_id: str
+    arguments: str
+    name: str = ""  # without it, the call waits for the end of its response
+
+
+class _McpCallCompleted(_Wire, tag="response.mcp_call.completed"):
+    item_id: str
+
+
+class _McpCallFailed(_Wire, tag="response.mcp_call.failed"):
+    item_id: str
 
 
 class _AudioDelta(_Wire, tag="response.output_audio.delta"):
@@ -147,6 +164,9 @@ _Known = (
     | _TranscriptionFailed
     | _ResponseCreated
     | _ResponseDone
+    | _ArgumentsDone
+    | _McpCallCompleted
+    | _McpCallFailed
 )
 
 
@@ -227,6 +247,11 @@ def _meaning(wire: _Known, session: int) -> events.ModelEvent | None:
             return events.ResponseCreated(session, response.id)
         case _ResponseDone(response):
             return _response_done(response, session)
+        case _ArgumentsDone(response_id, item_id, tool_call_id, arguments, name):
+            called = (session, response_id, item_id, tool_call_id, name, arguments)
+            return events.ToolCalled(*called) if name else None
+        case _McpCallCompleted(item_id) | _McpCallFailed(item_id):
+            return events.McpCallEnded(session, item_id)
         case _SessionCreated(body):
             return events.SessionCreated(session, body.id)
         case _SessionUpdated(echo):
@@ -248,6 +273,7 @@ def _response_done(response: _Response, session: int) -> events.ResponseDone:
         reason,
         _usage(response.id, response.usage),
         retry_after_s(message or ""),
+        realtime_items.tool_calls(response.output, session, response.id),
     )
 
 
@@ -311,35 +337,14 @@ def encode(
             session = {"type": "realtime", "audio": {"input": {"turn_detection": turn_detection}}}
             body = {"event_id": event_id, "type": "session.update", "session": session}
         case _:
-            body = {"event_id": event.event_id, "type": "conversation.item.create", "item": _item(event)}
+            body = {
+                "event_id": event.event_id,
+                "type": "conversation.item.create",
+                "item": realtime_items.created(event),
+            }
             if isinstance(event, commands.CreateMessage) and event.after is not None:
                 body["previous_item_id"] = event.after
     return msgspec.json.encode(reshape(body))
-
-
-_Created = (
-    commands.CreateMessage
-    | commands.CreateCallerAudio
-    | commands.CreateFunctionCall
-    | commands.CreateFunctionOutput
-)
-_TEXT: Final = {"user": "input_text", "assistant": "output_text", "system": "input_text"}
-"""The type of a message's content by role; the model's own audio cannot be inserted."""
-
-
-def _item(created: _Created) -> dict[str, Any]:
-    match created:
-        case commands.CreateMessage(_, item_id, role, text):
-            content: dict[str, Any] = {"type": _TEXT[role], "text": text}
-            return {"id": item_id, "type": "message", "role": role, "content": [content]}
-        case commands.CreateCallerAudio(_, item_id, audio):
-            content = {"type": "input_audio", "audio": base64.b64encode(audio).decode()}
-            return {"id": item_id, "type": "message", "role": "user", "content": [content]}
-        case commands.CreateFunctionCall(_, item_id, tool_call_id, name, arguments):
-            call = {"call_id": tool_call_id, "name": name, "arguments": arguments}
-            return {"id": item_id, "type": "function_call", **call}
-        case commands.CreateFunctionOutput(_, item_id, tool_call_id, output):
-            return {"id": item_id, "type": "function_call_output", "call_id": tool_call_id, "output": output}
 
 
 def left_out(session: dict[str, Any]) -> list[str]:
@@ -361,6 +366,11 @@ def differences(asked: Any, echoed: Any, path: str = "session") -> list[str]:
         return [
             found
             for key, value in asked.items()
+            # Secrets are not echoed.
+            if key != "authorization"
             for found in differences(value, echoed.get(key), f"{path}.{key}")
         ]
+    if isinstance(asked, list) and isinstance(echoed, list) and len(asked) == len(echoed):
+        pairs = enumerate(zip(asked, echoed, strict=True))
+        return [found for at, pair in pairs for found in differences(*pair, f"{path}[{at}]")]
     return [] if asked == echoed else [path]

@@ -1,14 +1,18 @@
 """Every variable of the worker."""
 
+import os
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from trunkline_common.settings import CommonSettings
+from trunkline_common.settings import SECRET_FILE_BYTES_MAX, CommonSettings, SettingsError
 from trunkline_worker.agent import Agent, living_model
 from trunkline_worker.events import AudioPath
+from trunkline_worker.tool_hosts import ToolHosts
+from trunkline_worker.tool_profiles import SECRET_PREFIX, Secrets
+from trunkline_worker.tool_rules import ToolRules
 
 GA_ONLY_DOMAIN: Final = "api.openai.com"
 """Its regions' hosts end in it, too (eu.api.openai.com)."""
@@ -26,6 +30,18 @@ class AgentSettings(CommonSettings):
         "pcm24k", description="pcm24k (transcoded, 24 kHz) or pcmu (G.711 straight through)"
     )
 
+    tool_hosts: str = Field(
+        "",
+        description="hosts that the agents' tools may call, comma-separated: api.example.com,*.internal.example; "
+        "only a host that is named literally may lie at a private address or speak plain http",
+    )
+
+    @field_validator("tool_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        ToolHosts.parse(value)
+        return value
+
     @field_validator("openai_realtime_model")
     @classmethod
     def _is_alive(cls, value: str) -> str:
@@ -34,6 +50,10 @@ class AgentSettings(CommonSettings):
     def built_in_agent(self) -> Agent:
         """Return the agent that answers where no profile does, and whose settings are the profiles' defaults."""
         return Agent(model=self.openai_realtime_model, audio_path=self.audio_path)
+
+    def tool_rules(self, secrets: Secrets | None) -> ToolRules:
+        """Return what the tools of a profile may do; without `secrets`, whether they exist is not asked."""
+        return ToolRules(ToolHosts.parse(self.tool_hosts), secrets)
 
 
 class ModelSettings(AgentSettings):
@@ -101,3 +121,37 @@ class WorkerSettings(ModelSettings):
     )
     host: str = Field("127.0.0.1", description="address of the health and metrics pages")
     metrics_port: int = Field(9101, ge=0, le=65535, description="port of the health and metrics pages")
+
+
+def tool_secrets() -> Secrets:
+    """Return the `TOOL_SECRET_…` variables, each also as `TOOL_SECRET_…_FILE`; read once, at the start.
+
+    Raises `SettingsError` for a file that cannot be used.
+    """
+    values: dict[str, str] = {}
+    for variable, value in sorted(os.environ.items()):
+        if not variable.startswith(SECRET_PREFIX) or not value:
+            continue
+        name = variable.removesuffix("_FILE")
+        if name == variable:
+            values[name] = value
+        else:
+            values.setdefault(name, _content(variable, Path(value)))
+    for name, value in values.items():
+        # It becomes a header.
+        if not value.isascii() or not value.isprintable():
+            raise SettingsError(f"{name}: must be one line of printable ASCII")
+    return values
+
+
+def _content(variable: str, path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(SECRET_FILE_BYTES_MAX + 1)
+        if len(content) > SECRET_FILE_BYTES_MAX:
+            raise SettingsError(f"{variable}: {path} is larger than {SECRET_FILE_BYTES_MAX} bytes")
+        return content.decode().strip()
+    except OSError as error:
+        raise SettingsError(f"{variable}: cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{variable}: {path} is not UTF-8 text") from None

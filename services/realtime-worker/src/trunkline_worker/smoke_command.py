@@ -11,7 +11,7 @@ from trunkline_common import log, settings
 from trunkline_worker import smoke, smoke_models
 from trunkline_worker.agent import Agent
 from trunkline_worker.profile_files import ProfilesError, read_file
-from trunkline_worker.settings import ModelSettings
+from trunkline_worker.settings import ModelSettings, tool_secrets
 from trunkline_worker.smoke_report import EXIT_FOUND, EXIT_OK
 
 
@@ -60,7 +60,7 @@ def _agent(profile: Path | None, variables: ModelSettings) -> Agent:
     if profile is None:
         return variables.built_in_agent()
     try:
-        return read_file(profile, variables.built_in_agent()).agent
+        return read_file(profile, variables.built_in_agent(), variables.tool_rules(tool_secrets())).agent
     except ProfilesError as error:
         raise settings.SettingsError("\n".join(error.problems)) from None
 
