@@ -7,8 +7,9 @@ one is recognised and ignored.
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trunkline_common.call_events import Usage
+from trunkline_common.call_events import TranscriptionUsage, Usage
 from trunkline_common.control import StopReason
+from trunkline_worker.realtime_usage import LimitName
 
 AudioPath = Literal["pcm24k", "pcmu"]
 """What the model's session hears and speaks: PCM16 24 kHz, or Twilio's own μ-law 8 kHz."""
@@ -187,6 +188,25 @@ class CallerText:
     session: int
     item_id: str
     text: str | None
+    usage: TranscriptionUsage | None = None
+    """What writing them down took, where the model says so; its model and cost are not known yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """What the account may use in a minute, and what of that is left."""
+
+    name: LimitName
+    limit: float
+    remaining: float
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """The model told the account's limits (OpenAI: Realtime, rate_limits.updated)."""
+
+    session: int
+    limits: tuple[RateLimit, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +249,7 @@ ModelEvent = (
     | SpokenText
     | ResponseDone
     | CallerText
+    | RateLimits
     | ModelError
 )
 GatewayEvent = CallerAudio | Attached | MarkPlayed | KeyPressed | StreamStopped | LineMeasured
