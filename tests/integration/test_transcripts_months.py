@@ -137,8 +137,8 @@ def _at(began_ms: int, log: Sequence[Envelope]) -> list[Envelope]:
     ]
 
 
-async def _write(engine: AsyncEngine, log: Sequence[Envelope]) -> tuple[int, ...]:
-    return await Store(engine).write(project(read(call_events.encode(envelope)) for envelope in log))
+async def _write(engine: AsyncEngine, log: Sequence[Envelope]) -> None:
+    await Store(engine).write(project(read(call_events.encode(envelope)) for envelope in log))
 
 
 async def _make_ahead(engine: AsyncEngine) -> list[str]:
