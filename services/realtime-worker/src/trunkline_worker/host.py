@@ -27,6 +27,7 @@ from trunkline_common.control import (
 from trunkline_common.frames import Fence
 from trunkline_common.service import Life
 from trunkline_worker import events, metrics, session
+from trunkline_worker.budget_watch import BudgetWatch
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
 from trunkline_worker.profile_watch import WatchedProfiles
@@ -73,6 +74,7 @@ class Host:
         self._profiles = profiles
         self._downlink = Downlink(bus)
         self._event_log = EventLog(bus)
+        self._budget = BudgetWatch(settings.daily_budget_usd, bus)
         self._live: dict[str, _Held] = {}
         self._ended: OrderedDict[str, _Held] = OrderedDict()
         self._queue: Subscription | None = None
@@ -94,6 +96,8 @@ class Host:
             asyncio.create_task(self._profiles.run(), name="profiles"),
         ]
         try:
+            await self._budget.catch_up()
+            background.append(asyncio.create_task(self._budget.run(), name="budget"))
             session.prepare(self._settings)
             await self._match_queue_to_room()
             life.started()
@@ -168,6 +172,8 @@ class Host:
             return ""
         if self._draining:
             return "draining"
+        if self._budget.is_spent:
+            return "budget-spent"
         if len(self._live) + len(self._taking) >= self._settings.worker_capacity:
             return "full"
         if request.call_id in self._taking:
@@ -267,9 +273,10 @@ class Host:
             await held.owner.end()
 
     async def _match_queue_to_room(self) -> None:
-        """Be in the queue group exactly while there is room."""
+        """Be in the queue group exactly while there is room, and money."""
         async with self._queue_lock:
-            room = not self._draining and len(self._live) < self._settings.worker_capacity
+            full = len(self._live) >= self._settings.worker_capacity
+            room = not (self._draining or full or self._budget.is_spent)
             if room and self._queue is None:
                 subject = subjects.assign(self._settings.trunkline_region)
                 try:
