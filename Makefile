@@ -12,7 +12,7 @@ export UV_COMPILE_BYTECODE := 1
 export UV_NO_PROGRESS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up call test check format lock clean
+.PHONY: help setup demo up call test check format bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ check: .venv/.complete ## Format, lint, types, import contracts, house rules: wh
 format: .venv/.complete ## Put every file into the house format
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+bench: .venv/.complete ## Measure: ARGS=truncation, model_drops, rotation, store_rate or audio_parts and its options
+	@$(BIN)/python -m bench.$(or $(ARGS),truncation)
 
 lock: $(UV) ## Lock dependencies anew after a change in a pyproject.toml
 	$(UV) lock

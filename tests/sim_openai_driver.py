@@ -26,7 +26,7 @@ from trunkline_simulators.openai_commands import (
     TimePassed,
     TurnHeard,
 )
-from trunkline_simulators.openai_faults import ArmedFaults, parse_fault
+from trunkline_simulators.openai_faults import ArmedFaults, Losses, parse_fault
 from trunkline_simulators.openai_replies import Behaviour
 from trunkline_simulators.openai_session import Session
 
@@ -58,9 +58,13 @@ class Driver:
     """A client of one session; time moves only when audio is spoken or `wait` is called."""
 
     def __init__(
-        self, *faults: str, behaviour: Behaviour | None = None, model: str = "gpt-realtime-2.1-mini"
+        self,
+        *faults: str,
+        behaviour: Behaviour | None = None,
+        model: str = "gpt-realtime-2.1-mini",
+        losses: Losses | None = None,
     ) -> None:
-        armed = ArmedFaults(parse_fault(text) for text in faults)
+        armed = ArmedFaults((parse_fault(text) for text in faults), losses)
         self.session = Session(model, behaviour or Behaviour(), armed, "seed", CREATED_AT_UNIX_S)
         self.now = 1_000.0
         self.events: list[Event] = []

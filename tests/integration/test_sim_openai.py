@@ -23,7 +23,7 @@ from websockets.exceptions import InvalidStatus
 from trunkline_simulators import recordings
 from trunkline_simulators.openai_audio import FORMATS
 from trunkline_simulators.openai_command import command
-from trunkline_simulators.openai_faults import parse_fault
+from trunkline_simulators.openai_faults import Losses, parse_fault
 from trunkline_simulators.openai_replies import Behaviour, sound
 from trunkline_simulators.openai_server import RealtimeServer, ServerOptions, run_server
 
@@ -206,7 +206,7 @@ async def test_pings_are_answered() -> None:
             await pong
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1006, 1011, 1012, 1013])
+@pytest.mark.parametrize("code", [1000, 1001, 1006, 1011, 1012, 1013, 3000, 4000])
 async def test_a_fault_closes_the_connection(code: int) -> None:
     options = ServerOptions(behaviour=QUICK, faults=(parse_fault(f"close={code}@response.created"),))
     async with run_server(options) as server, connected(server) as client:
@@ -227,8 +227,33 @@ async def test_a_stalled_session_answers_no_ping() -> None:
         client.transport.abort()
 
 
-async def test_after_a_fault_has_closed_a_session_connects_are_refused() -> None:
-    faults = (parse_fault("close=1011@session.created"), parse_fault("refuse=600"))
+async def test_a_mute_session_answers_pings_and_nothing_else() -> None:
+    options = ServerOptions(faults=(parse_fault("mute"),))
+    async with run_server(options) as server, connected(server) as client:
+        async with asyncio.timeout(5_000 * MS):
+            await (await client.ping())
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(100 * MS):
+                await client.recv()
+
+
+async def test_connecting_can_take_long() -> None:
+    async with run_server(ServerOptions(connect_delay_s=600)) as server:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(100 * MS), connected(server):
+                pass
+
+
+async def test_a_session_is_lost_at_random() -> None:
+    options = ServerOptions(losses=Losses(0.001), seed="5")
+    async with run_server(options) as server, connected(server) as client:
+        assert (await close_of(client))[0] in {1000, 1001, 1006, 1011, 1012, 1013}
+
+
+@pytest.mark.parametrize(("status", "expected"), [("", 503), (":429", 429), (":500", 500)])
+async def test_after_a_fault_has_closed_a_session_connects_are_refused(status: str, expected: int) -> None:
+    faults = (parse_fault("close=1011@session.created"), parse_fault(f"refuse=600{status}"))
     async with run_server(ServerOptions(faults=faults)) as server:
         async with connected(server) as client:
             await close_of(client)
@@ -236,7 +261,7 @@ async def test_after_a_fault_has_closed_a_session_connects_are_refused() -> None
         with pytest.raises(InvalidStatus) as caught:
             await connect(server.url).__aenter__()
 
-    assert caught.value.response.status_code == 503
+    assert caught.value.response.status_code == expected
 
 
 async def test_the_command_says_where_it_listens_and_stops_on_sigterm(tmp_path: Path) -> None:
@@ -286,6 +311,7 @@ def test_a_taken_port_is_one_line_and_exit_2() -> None:
         ("--call", "caller-nobody=book:{}", "there is no utterance 'caller-nobody'"),
         ("--call", "caller-book=book:{", "'{' is not JSON"),
         ("--call", "caller-book=:{}", "names no function"),
+        ("--call", "caller-book=agent-nobody>book:{}", "there is no utterance 'agent-nobody'"),
     ],
 )
 def test_a_wrong_option_is_explained(option: str, text: str, complaint: str) -> None:

@@ -4,7 +4,8 @@ import pytest
 from sim_openai_driver import UNKNOWN_TYPE, Driver
 
 from trunkline_simulators import recordings
-from trunkline_simulators.openai_faults import KINDS, ArmedFaults, Fault, parse_fault
+from trunkline_simulators.openai_dice import Dice
+from trunkline_simulators.openai_faults import KINDS, ArmedFaults, Fault, Losses, parse_fault
 
 SOUND = "response.output_audio.delta"
 
@@ -39,6 +40,10 @@ def test_each_kind_has_an_event_of_its_own(kind: str) -> None:
         ("failed=bad_luck", "fails with"),
         ("slow=fast", "needs a number"),
         ("expire=0", "above 0"),
+        ("refuse=5:418", "refuse knows"),
+        ("arguments=right", "arguments can be"),
+        ("failed=never", "fails with"),
+        ("half@response.created+5", "some time after"),
         ("half@response.done", "only strike at response.created"),
     ],
 )
@@ -121,7 +126,12 @@ def test_unknown_event() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [("rate_limit_exceeded", "tokens"), ("server_error", "server_error")]
+    ("code", "kind"),
+    [
+        ("rate_limit_exceeded", "tokens"),
+        ("server_error", "server_error"),
+        ("insufficient_quota", "insufficient_quota"),
+    ],
 )
 def test_failed(code: str, kind: str) -> None:
     driver = greeted(f"failed={code}")
@@ -197,6 +207,89 @@ def test_phases_interleave_two_messages() -> None:
 
 
 def test_refusals_begin_at_the_start_or_after_a_close() -> None:
-    armed = ArmedFaults([parse_fault("refuse=5"), parse_fault("refuse=2@start")])
+    armed = ArmedFaults([parse_fault("refuse=5:429"), parse_fault("refuse=2@start")])
 
-    assert (armed.refusals("start"), armed.refusals("close")) == (2, 5)
+    assert armed.refusals("start") == (2, 503)
+    assert armed.refusals("close") == (5, 429)
+    assert ArmedFaults().refusals("close") == (0, 503)
+
+
+def test_an_ending_may_wait_after_its_event() -> None:
+    driver = Driver("close=1011@session.updated+1500")
+    driver.configure(instructions="x")
+
+    driver.wait(1.4)
+    alive = not driver.session.ended
+    driver.wait(0.2)
+
+    assert alive
+    assert driver.closed is not None
+    assert driver.closed.code == 1011
+
+
+@pytest.mark.parametrize(("code", "reason"), [(3000, "invalid_api_key"), (4000, "beta_api_shape_disabled")])
+def test_a_fatal_close_right_after_the_upgrade(code: int, reason: str) -> None:
+    driver = Driver(f"close={code}@connect")
+
+    assert driver.closed is not None
+    assert (driver.closed.code, driver.closed.reason) == (code, f"invalid_request_error.{reason}")
+    assert driver.events == []
+
+
+def test_a_mute_session_says_nothing_and_stays_open() -> None:
+    driver = Driver("mute")
+
+    driver.send("session.update", session={"type": "realtime"})
+    driver.say("caller-hours")
+    driver.wait(5)
+
+    assert driver.events == []
+    assert (driver.closed, driver.stalled) == (None, False)
+
+
+def test_an_event_can_be_withheld() -> None:
+    driver = Driver("withhold")
+
+    assert driver.send("session.update", session={"type": "realtime", "instructions": "x"}) == []
+    assert driver.kinds() == ["session.created"]
+    driver.configure(instructions="y")
+
+
+def test_an_event_can_come_twice() -> None:
+    driver = greeted("twice@response.done")
+
+    first, second = driver.of("response.done")
+
+    assert first == second
+
+
+def test_a_rate_limit_says_when_to_try_again() -> None:
+    driver = greeted("failed=rate_limit_exceeded")
+
+    error = driver.one("response.done")["response"]["status_details"]["error"]
+
+    assert error["message"].endswith("Please try again in 1.2s.")
+
+
+def lost_after_s(seed: str, mean_s: float) -> tuple[float, Fault]:
+    return Losses(mean_s).draw(Dice(seed))
+
+
+def test_losses_come_at_random_with_the_mean_and_in_every_way() -> None:
+    drawn = [lost_after_s(str(seed), 10.0) for seed in range(2_000)]
+
+    assert 9 < sum(after_s for after_s, _ in drawn) / len(drawn) < 11
+    assert {(fault.kind, fault.value) for _, fault in drawn} == {
+        *(("close", str(code)) for code in (1000, 1001, 1006, 1011, 1012, 1013)),
+        ("stall", ""),
+        ("expire", "0"),
+    }
+    assert lost_after_s("7", 10.0) == lost_after_s("7", 10.0)
+
+
+def test_with_losses_a_session_ends_by_itself() -> None:
+    driver = Driver(losses=Losses(1.0))
+
+    driver.wait(20)
+
+    assert driver.session.ended

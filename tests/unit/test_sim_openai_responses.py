@@ -9,7 +9,7 @@ from sim_openai_driver import Driver, Event
 
 from trunkline_simulators import recordings
 from trunkline_simulators.openai_replies import Behaviour
-from trunkline_simulators.openai_response import Call
+from trunkline_simulators.openai_tools import ScriptedCall
 from trunkline_simulators.openai_usage import Piece, retained, usage
 
 BOOK = {"type": "function", "name": "book", "parameters": {"type": "object"}}
@@ -142,7 +142,7 @@ def test_items_out_of_band_may_be_named_but_must_exist() -> None:
 @pytest.fixture
 def calling() -> Driver:
     """A session whose model calls `book` when the caller asks for it, after that turn."""
-    call = Call("book", '{  \n  "time": "10:00" \n} \n')
+    call = ScriptedCall("book", '{  \n  "time": "10:00" \n} \n')
     driver = Driver(behaviour=Behaviour(calls={"caller-book": call}))
     driver.configure(tools=[BOOK])
     driver.forget()
@@ -186,7 +186,7 @@ def test_after_the_output_of_the_call_the_model_speaks(calling: Driver) -> None:
 
 @pytest.mark.parametrize("settings", [{"tools": []}, {"tools": [BOOK], "tool_choice": "none"}])
 def test_a_function_that_is_not_offered_is_not_called(settings: dict[str, Any]) -> None:
-    driver = Driver(behaviour=Behaviour(calls={"caller-book": Call("book", "{}")}))
+    driver = Driver(behaviour=Behaviour(calls={"caller-book": ScriptedCall("book", "{}")}))
     driver.configure(**settings)
 
     driver.say("caller-book")

@@ -11,10 +11,10 @@ from pathlib import Path
 import click
 
 from trunkline_simulators import recordings
-from trunkline_simulators.openai_faults import KINDS, Fault, parse_fault
-from trunkline_simulators.openai_replies import Behaviour
-from trunkline_simulators.openai_response import Call
+from trunkline_simulators.openai_faults import KINDS, Fault, Losses, parse_fault
+from trunkline_simulators.openai_replies import AGAINS, Again, Behaviour
 from trunkline_simulators.openai_server import ServerOptions, run_server
+from trunkline_simulators.openai_tools import ScriptedCall
 from trunkline_simulators.openai_transcription import MODES, Mode
 
 EXIT_ADDRESS = 2  # the address is taken or not ours
@@ -24,16 +24,19 @@ _FAULT_LINES = "\n".join(
     for kind, (what, event, example) in KINDS.items()
 )
 _EPILOG = f"""\b
-Faults are KIND[=VALUE][@EVENT[:N]][*]: at the Nth such event of a session, counting sent and
-received ones, or @connect; once in the server's life, or with * in every session.
+Faults are KIND[=VALUE][@EVENT[:N][+MS]][*]: at the Nth such event of a session, counting sent and
+received ones, or @connect; +MS later, if it ends the session; once in the server's life, or with *
+in every session.
 {_FAULT_LINES}
 
 \b
 Examples:
   trunkline sim-openai --port 8081
   trunkline sim-openai --api-key secret --record traces
-  trunkline sim-openai --fault close=1011@response.created:2 --fault refuse=5
-  trunkline sim-openai --call 'caller-book=book_appointment:{{"time": "10:00"}}'
+  trunkline sim-openai --fault close=1011@response.created:2 --fault refuse=5:429
+  trunkline sim-openai --losses 60 --seed 7 --connect-delay 0.3
+  trunkline sim-openai --call 'caller-book=agent-moment>book_appointment:{{"time": "10:00"}}'
+  trunkline sim-openai --call 'caller-price=prices/lookup:{{}}' --fault arguments=garbage
 """
 
 
@@ -44,21 +47,26 @@ def _read_faults(_ctx: click.Context, _param: click.Parameter, texts: tuple[str,
         raise click.BadParameter(str(error)) from None
 
 
-def _read_calls(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> dict[str, Call]:
+def _read_calls(
+    _ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, ScriptedCall]:
     calls = {}
     for text in texts:
         utterance_id, _, call = text.partition("=")
-        function, _, arguments = call.partition(":")
+        target, _, arguments = call.partition(":")
+        commentary, _, tool = target.rpartition(">")
+        server, _, function = tool.rpartition("/")
         try:
-            recordings.utterance(utterance_id)
+            for each in filter(None, (utterance_id, commentary)):
+                recordings.utterance(each)
             json.loads(arguments)
-        except KeyError:
-            raise click.BadParameter(f"there is no utterance '{utterance_id}'") from None
+        except KeyError as error:
+            raise click.BadParameter(f"there is no utterance {error}") from None
         except ValueError:
             raise click.BadParameter(f"'{arguments}' is not JSON") from None
         if not function:
             raise click.BadParameter(f"'{text}' names no function")
-        calls[utterance_id] = Call(function, arguments)
+        calls[utterance_id] = ScriptedCall(function, arguments, server or None, commentary or None)
     return calls
 
 
@@ -99,9 +107,30 @@ def _read_calls(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, 
     "--call",
     "calls",
     multiple=True,
-    metavar="UTTERANCE=FUNCTION:JSON",
+    metavar="UTTERANCE=[SAY>][SERVER/]TOOL:JSON",
     callback=_read_calls,
-    help="Call this function, if the session offers it, when the caller says this.",
+    help="When the caller says this, say SAY and call the function, or a tool of that MCP server, if offered.",
+)
+@click.option(
+    "--again",
+    default="repeat",
+    show_default=True,
+    type=click.Choice(AGAINS),
+    help="What is said when a response is asked for and nobody has spoken since the last.",
+)
+@click.option(
+    "--connect-delay",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 60),
+    metavar="SECONDS",
+    help="How long each handshake takes.",
+)
+@click.option(
+    "--losses",
+    type=click.FloatRange(0.1),
+    metavar="SECONDS",
+    help="Lose every session after a random time of this mean, in a random way.",
 )
 @click.option(
     "--fault",
@@ -126,14 +155,18 @@ def command(
     in_flight_deltas: int,
     split_samples: bool,
     transcription: Mode,
-    calls: dict[str, Call],
+    calls: dict[str, ScriptedCall],
+    again: Again,
+    connect_delay: float,
+    losses: float | None,
     faults: tuple[Fault, ...],
     seed: str,
     record: Path | None,
 ) -> None:
     """Play the OpenAI Realtime API (GA): strict, with voice activity detection and recorded answers."""
-    behaviour = Behaviour(pace, latency_ms, in_flight_deltas, split_samples, transcription, calls)
-    options = ServerOptions(host, port, api_key, behaviour, faults, seed, record)
+    behaviour = Behaviour(pace, latency_ms, in_flight_deltas, split_samples, transcription, calls, again)
+    lost = None if losses is None else Losses(losses)
+    options = ServerOptions(host, port, api_key, behaviour, faults, seed, record, connect_delay, lost)
     try:
         asyncio.run(_serve(options))
     except OSError as error:

@@ -25,6 +25,7 @@ from trunkline_simulators.openai_schema import (
     FunctionCallOutputItem,
     InputAudio,
     ItemCreate,
+    McpApprovalResponseItem,
     MessageItem,
 )
 from trunkline_simulators.openai_schema import (
@@ -106,6 +107,10 @@ class Conversation:
         self.items: list[Item] = []
         self._dice = dice
 
+    def new_id(self) -> str:
+        """Return an id for another item."""
+        return self._dice.id("item")
+
     def last_id(self) -> str | None:
         """Return the id of the last item, if there is one."""
         return self.items[-1].id if self.items else None
@@ -133,6 +138,8 @@ class Conversation:
             )
         if isinstance(event.item, FunctionCallOutputItem):
             self._check_call(event.item.call_id)
+        if isinstance(event.item, McpApprovalResponseItem):
+            self._check_approval(event.item.approval_request_id)
         position = self._position_after(event.previous_item_id)
         self.items.insert(position, item)
         return item, self.items[position - 1].id if position else None
@@ -217,4 +224,12 @@ class Conversation:
                 f"Tool call ID '{call_id}' not found in conversation.",
                 code="invalid_tool_call_id",
                 param="item.call_id",
+            )
+
+    def _check_approval(self, request_id: str) -> None:
+        requests = (item.id for item in self.items if item.fields["type"] == "mcp_approval_request")
+        if request_id not in requests:  # own words
+            raise Rejection(
+                f"Approval request ID '{request_id}' not found in conversation.",
+                param="item.approval_request_id",
             )

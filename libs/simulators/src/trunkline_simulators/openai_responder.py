@@ -20,11 +20,20 @@ from trunkline_simulators.openai_conversation import Conversation, Item
 from trunkline_simulators.openai_dice import Dice
 from trunkline_simulators.openai_faults import Fault
 from trunkline_simulators.openai_rejection import Rejection
-from trunkline_simulators.openai_replies import Behaviour, choose_reply, spoken, with_phases, written_too
-from trunkline_simulators.openai_response import Call, Reply, Response, ServerEvent, Step, Writing
+from trunkline_simulators.openai_replies import (
+    Behaviour,
+    Choice,
+    choose_reply,
+    rest_of,
+    spoken,
+    with_phases,
+    written_too,
+)
+from trunkline_simulators.openai_response import Reply, Response, ServerEvent, Speech, Step, Writing
 from trunkline_simulators.openai_schema import ItemReference, ResponseParameters
+from trunkline_simulators.openai_tools import ScriptedCall, next_call
 from trunkline_simulators.openai_usage import Piece, no_usage, retained, text_tokens, usage
-from trunkline_simulators.recordings import Utterance
+from trunkline_simulators.recordings import Utterance, utterance
 
 RESPONSES_MAX = 16  # beside each other; a client that wants more is in a loop
 TOKENS_PER_MINUTE = 15_000_000  # the limit that recorded sessions show
@@ -33,11 +42,15 @@ _FAILURES = {
     "rate_limit_exceeded": (
         "tokens",
         "Rate limit reached for {model} in organization org-simulated on tokens per min (TPM):"
-        " Limit 40000, Used 40000, Requested 3188. Please try again in 4.782s.",
+        " Limit 40000, Used 40000, Requested 3188. Please try again in 1.2s.",
     ),
     "server_error": (
         "server_error",
         "The server had an error while processing your request. Sorry about that!",
+    ),
+    "insufficient_quota": (
+        "insufficient_quota",
+        "You exceeded your current quota, please check your plan and billing details.",
     ),
 }
 
@@ -56,6 +69,7 @@ class Responder:
         self._conversation = conversation
         self._behaviour = behaviour
         self._dice = dice
+        self._chosen: list[dict[str, Any]] = []
         self._responses: list[Response] = []
         self._previous_context: list[Piece] = []
 
@@ -113,6 +127,11 @@ class Responder:
             if response.id == response_id or (response_id is None and response.in_conversation):
                 return self._cancel(response, "client_cancelled")
         raise Rejection("Cancellation failed: no active response found", code="response_cancel_not_active")
+
+    def take_chosen(self) -> list[dict[str, Any]]:
+        """Return what the responses since the last time say, for the trace."""
+        chosen, self._chosen = self._chosen, []
+        return chosen
 
     def next_due(self) -> float | None:
         """Return when something is to be sent."""
@@ -173,27 +192,39 @@ class Responder:
 
     def _replies(self, response: Response, faults: set[str]) -> list[Reply]:
         context = self._conversation.items if response.input_items is None else response.input_items
-        utterance, answered = choose_reply(context, self.heard)
-        call = self._behaviour.calls.get(answered or "")
-        if call is not None and self._may_call(call, context):
-            return [call]
-        if response.shown["output_modalities"] == ["text"] or "text-only" in faults:
-            return [Writing(utterance.text)]
-        speech = spoken(utterance, response.audio_format)
+        choice = choose_reply(context, self.heard)
+        self._note_choice(response, choice)
+        writes = response.shown["output_modalities"] == ["text"] or "text-only" in faults
+        script = self._behaviour.calls.get(choice.answers or "")
+        settings = self._configuration.echo
+        call = None if script is None else next_call(script, settings, context, response.faults)
+        if script is not None and call is not None:
+            return [*self._commentary(script, response, writes), call]
+        if writes:
+            return [Writing(choice.utterance.text)]
+        speech = spoken(choice.utterance, response.audio_format)
+        if choice.earlier is not None and self._behaviour.again == "continue":
+            speech = rest_of(speech, choice.earlier, response.audio_format) or speech
         if "phases" in faults:
             return with_phases(speech, response.audio_format)
         return written_too(speech) if "text-twice" in faults else [speech]
 
-    def _may_call(self, call: Call, context: list[Item]) -> bool:
-        settings = self._configuration.echo
-        offered = any(tool.get("name") == call.name for tool in settings["tools"])
-        # Once the caller's question has led to a call, it is answered aloud.
-        since_asked = []
-        for item in reversed(context):
-            if item.role == "user":
-                break
-            since_asked.append(item.fields["type"])
-        return offered and settings["tool_choice"] != "none" and "function_call" not in since_asked
+    def _commentary(self, script: ScriptedCall, response: Response, writes: bool) -> list[Reply]:
+        if script.commentary is None:
+            return []
+        said = utterance(script.commentary)
+        speech = spoken(said, response.audio_format)
+        return [Writing(said.text) if writes else Speech(speech.text, speech.audio, "commentary")]
+
+    def _note_choice(self, response: Response, choice: Choice) -> None:
+        self._chosen.append(
+            {
+                "response_id": response.id,
+                "utterance": choice.utterance.id,
+                "answers": choice.answers,
+                "again": choice.earlier is not None,
+            }
+        )
 
     def _cancel(self, response: Response, reason: str) -> list[ServerEvent]:
         details = {"type": "cancelled", "reason": reason}

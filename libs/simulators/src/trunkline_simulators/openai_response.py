@@ -55,7 +55,27 @@ class Call:
     arguments: str
 
 
-Reply: TypeAlias = Speech | Writing | Call
+@dataclass(frozen=True, slots=True)
+class McpApproval:
+    """A question whether a tool of an MCP server may be called."""
+
+    server_label: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class McpCall:
+    """A tool of an MCP server that OpenAI calls by itself."""
+
+    server_label: str
+    name: str
+    arguments: str
+    approval_request_id: str | None
+    failed: bool
+
+
+Reply: TypeAlias = Speech | Writing | Call | McpApproval | McpCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +192,7 @@ class Response:
         if self.in_conversation:
             # The session fills in which item came before.
             events.append({"type": "conversation.item.added", "previous_item_id": None, "item": item})
-        if not isinstance(output.reply, Call):
+        if isinstance(output.reply, Speech | Writing):
             part = _part(output, "")
             events.append({"type": "response.content_part.added", **where, "content_index": 0, "part": part})
         return events
@@ -180,7 +200,8 @@ class Response:
     def _close(self, output: Output, where: dict[str, Any], status: str) -> list[ServerEvent]:
         output.state = "closed"
         fields = output.item.fields
-        fields["status"] = status
+        if "status" in fields:
+            fields["status"] = status
         content = {**where, "content_index": 0}
         events: list[ServerEvent]
         match output.reply:
@@ -199,7 +220,11 @@ class Response:
                 fields["arguments"] = output.said
                 call = {"call_id": fields["call_id"], "name": name, "arguments": output.said}
                 events = [{"type": "response.function_call_arguments.done", **where, **call}]
-        if not isinstance(output.reply, Call):
+            case McpApproval():
+                events = []
+            case McpCall():
+                events = _mcp_result(output, where)
+        if isinstance(output.reply, Speech | Writing):
             events.append(
                 {"type": "response.content_part.done", **content, "part": _part(output, output.said)}
             )
@@ -268,7 +293,9 @@ def _body(
     match reply:
         case Writing(text):
             return [Step(start_s, "words", index, words=word) for word in _words(text)]
-        case Call(arguments=arguments):
+        case McpApproval():
+            return []
+        case Call(arguments=arguments) | McpCall(arguments=arguments):
             return [
                 Step(start_s, "words", index, words=part)
                 for part in re.findall(r".{1,12}", arguments, re.DOTALL)
@@ -302,12 +329,39 @@ def _words(text: str) -> list[str]:
 
 def _new_item(reply: Reply, dice: Dice, audio_format: AudioFormatName) -> Item:
     fields: dict[str, Any] = {"type": "message", "status": "in_progress", "role": "assistant", "content": []}
-    if isinstance(reply, Call):
-        fields = {"type": "function_call", "status": "in_progress", "name": reply.name}
-        fields |= {"call_id": dice.id("call", 16), "arguments": ""}
-    elif isinstance(reply, Speech) and reply.phase is not None:
-        fields["phase"] = reply.phase
+    match reply:
+        case Call():
+            fields = {"type": "function_call", "status": "in_progress", "name": reply.name}
+            fields |= {"call_id": dice.id("call", 16), "arguments": ""}
+        case McpApproval():
+            fields = {"type": "mcp_approval_request", "server_label": reply.server_label}
+            fields |= {"name": reply.name, "arguments": reply.arguments}
+        case McpCall():
+            fields = {"type": "mcp_call", "server_label": reply.server_label, "name": reply.name}
+            fields |= {"arguments": "", "approval_request_id": reply.approval_request_id}
+            fields |= {"output": None, "error": None}
+        case Speech() if reply.phase is not None:
+            fields["phase"] = reply.phase
+        case _:
+            pass
     return Item(dice.id("item"), fields, audio_format=audio_format)
+
+
+def _mcp_result(output: Output, where: dict[str, Any]) -> list[ServerEvent]:
+    assert isinstance(output.reply, McpCall)
+    fields = output.item.fields
+    fields["arguments"] = output.said
+    if output.reply.failed:
+        fields["error"] = {"type": "tool_execution_error", "message": "The tool failed."}
+    else:
+        fields["output"] = '{"ok": true}'
+    place = {key: where[key] for key in ("item_id", "output_index")}
+    how = "failed" if output.reply.failed else "completed"
+    return [
+        {"type": "response.mcp_call_arguments.done", **where, "arguments": output.said},
+        {"type": "response.mcp_call.in_progress", **place},
+        {"type": f"response.mcp_call.{how}", **place},
+    ]
 
 
 def _part(output: Output, text: str) -> dict[str, Any]:
@@ -324,6 +378,8 @@ def _words_delta(output: Output, where: dict[str, Any], words: str) -> ServerEve
             return {"type": kind, **where, "content_index": 0, "delta": words, "obfuscation": "x" * 8}
         case Writing():
             return {"type": "response.output_text.delta", **where, "content_index": 0, "delta": words}
+        case McpCall() | McpApproval():
+            return {"type": "response.mcp_call_arguments.delta", **where, "delta": words}
         case Call():
             call_id = output.item.fields["call_id"]
             return {

@@ -38,7 +38,7 @@ from trunkline_simulators.openai_commands import (
 )
 from trunkline_simulators.openai_configuration import is_known_model
 from trunkline_simulators.openai_dice import Dice
-from trunkline_simulators.openai_faults import ArmedFaults, Fault
+from trunkline_simulators.openai_faults import ArmedFaults, Fault, Losses
 from trunkline_simulators.openai_replies import Behaviour
 from trunkline_simulators.openai_session import Session
 from trunkline_simulators.openai_trace import Trace
@@ -60,6 +60,8 @@ class ServerOptions:
     faults: tuple[Fault, ...] = ()
     seed: str = "0"
     record: Path | None = None
+    connect_delay_s: float = 0.0  # that a handshake takes, refused or not
+    losses: Losses | None = None
 
 
 @contextlib.asynccontextmanager
@@ -90,11 +92,12 @@ class RealtimeServer:
     def __init__(self, options: ServerOptions) -> None:
         self.url = ""  # ws://HOST:PORT/v1/realtime, once it listens
         self._options = options
-        self._faults = ArmedFaults(options.faults)
+        self._faults = ArmedFaults(options.faults, options.losses)
         self._numbers = itertools.count(1)
         # One thread: recognising is short, and must not take the core that the sessions run on.
         self._listeners = ThreadPoolExecutor(1, "listener")
-        self._refuse_until = time.monotonic() + self._faults.refusals("start")
+        seconds, self._refusal = self._faults.refusals("start")
+        self._refuse_until = time.monotonic() + seconds
 
     def listens_on(self, server: Server) -> None:
         """Take note of the address."""
@@ -105,10 +108,11 @@ class RealtimeServer:
         """Let the listener's thread end."""
         self._listeners.shutdown(wait=False)
 
-    def check_request(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def check_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Refuse what never becomes a websocket: another path, or anything while connects are refused."""
+        await asyncio.sleep(self._options.connect_delay_s)
         if time.monotonic() < self._refuse_until:
-            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "refused by a fault\n")
+            return connection.respond(self._refusal, "refused by a fault\n")
         if urlsplit(request.path).path != PATH:
             return connection.respond(HTTPStatus.NOT_FOUND, f"there is only {PATH}\n")
         return None
@@ -161,7 +165,7 @@ class RealtimeServer:
 
     def refuse_after_fault(self) -> None:
         """Begin to refuse connects, if a fault says so."""
-        seconds = self._faults.refusals("close")
+        seconds, self._refusal = self._faults.refusals("close")
         self._refuse_until = max(self._refuse_until, time.monotonic() + seconds)
 
     async def listen(self, order: Listen) -> TurnHeard:

@@ -9,9 +9,11 @@ Rules:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import assert_never
 
-from trunkline_simulators.openai_audio import FORMATS, InputBuffer, decode_base64
+from trunkline_simulators import openai_mcp
+from trunkline_simulators.openai_audio import FORMATS, decode_base64
 from trunkline_simulators.openai_commands import (
     Fact,
     FrameReceived,
@@ -27,7 +29,7 @@ from trunkline_simulators.openai_dice import Dice
 from trunkline_simulators.openai_faults import SHAPING, ArmedFaults, Fault
 from trunkline_simulators.openai_outbox import Outbox
 from trunkline_simulators.openai_rejection import Rejection, parse_client_event
-from trunkline_simulators.openai_replies import Behaviour
+from trunkline_simulators.openai_replies import Behaviour, named_in
 from trunkline_simulators.openai_responder import Responder
 from trunkline_simulators.openai_response import ServerEvent
 from trunkline_simulators.openai_schema import (
@@ -47,15 +49,20 @@ from trunkline_simulators.openai_schema import (
     TranscriptionSessionUpdate,
 )
 from trunkline_simulators.openai_transcription import Transcriber
-from trunkline_simulators.openai_vad import SpeechStarted, SpeechStopped, Vad, VadEvent
-
-# Audio is judged in slices, so that a turn that ends inside a long append ends there.
-SLICE_MS = 100
-
-OVERHEAR_FIRST_MS = 1_000  # of speech, before a word of it can be recognised
-OVERHEAR_EVERY_MS = 400
+from trunkline_simulators.openai_turns import CallerTurns
+from trunkline_simulators.openai_vad import SpeechStarted, SpeechStopped, VadEvent
 
 _EXPIRED = "Your session hit the maximum duration of 60 minutes."
+
+
+@dataclass(frozen=True, slots=True)
+class _Unrecognised:
+    """Audio of the caller that the listener has not understood yet."""
+
+    item: Item
+    committed_at: float | None  # None for what a client created as an item: that is not transcribed
+    from_ms: float | None = None  # in the session's input
+    to_ms: float | None = None
 
 
 class Session:
@@ -71,14 +78,8 @@ class Session:
         self._responder = Responder(self._configuration, self._conversation, behaviour, self._dice)
         self._transcriber = Transcriber(behaviour.transcription)
         self._outbox = Outbox(self._dice, faults)
-        self._buffer = InputBuffer(self._configuration.input_format)
-        self._vad = Vad(self._buffer.format.rate_hz)
-        self._turn_id: str | None = None  # of the caller's turn under way
-        self._turn_start_ms = 0.0
-        self._overhear_at_ms = 0.0
-        self._overhearing = False
-        # Each with when it was committed; what a client created as an item is not transcribed.
-        self._unrecognised: dict[str, tuple[Item, float | None]] = {}
+        self._turns = CallerTurns(self._configuration.input_format)
+        self._unrecognised: dict[str, _Unrecognised] = {}  # by item
         self._respond_after: str | None = None  # the item whose transcript must come first
         self._idle_at: float | None = None
         self._expires_at: float | None = None
@@ -86,7 +87,10 @@ class Session:
     def open(self, now: float) -> list[Order]:
         """Begin: the first event is `session.created` with every default."""
         self._expires_at = now + SESSION_S_MAX
-        self._take_faults(self._outbox.happened("connect"), now)
+        if (losses := self._outbox.losses) is not None:
+            after_s, fault = losses.draw(self._dice)
+            self._outbox.lose_at(now + after_s, fault)
+        self._take_faults(self._outbox.happened("connect", now), now)
         self._send({"type": "session.created", "session": self._configuration.echo}, now)
         return self._outbox.take()
 
@@ -99,7 +103,13 @@ class Session:
         """Return when `TimePassed` is due."""
         if self.ended:
             return None
-        times = (self._responder.next_due(), self._transcriber.next_due(), self._idle_at, self._expires_at)
+        times = (
+            self._responder.next_due(),
+            self._transcriber.next_due(),
+            self._outbox.next_due(),
+            self._idle_at,
+            self._expires_at,
+        )
         return min((at for at in times if at is not None), default=None)
 
     def handle(self, fact: Fact, now: float) -> list[Order]:
@@ -120,22 +130,25 @@ class Session:
     # -- time ----------------------------------------------------------------------------------
 
     def _on_time(self, now: float) -> None:
+        self._take_faults(self._outbox.due(now), now)
         self._send_transcripts(self._transcriber.due(now), now)
         while not self.ended and (events := self._responder.step(now)):
+            for chosen in self._responder.take_chosen():
+                self._outbox.note("answer", **chosen)
             self._send_all(events, now)
         if self._idle_at is not None and now >= self._idle_at and not self.ended:
             self._on_idle(now)
         if self._expires_at is not None and now >= self._expires_at and not self.ended:
-            self._outbox.refuse(Rejection(_EXPIRED, code="session_expired"), None)
+            self._outbox.refuse(Rejection(_EXPIRED, code="session_expired"), None, now)
             self._outbox.close(1001, _EXPIRED)
 
     def _on_idle(self, now: float) -> None:
         settings = self._configuration.turn_detection
         self._idle_at = None
-        if settings is None or settings.idle_timeout_ms is None or self._vad.speaking:
+        if settings is None or settings.idle_timeout_ms is None or self._turns.speaking:
             return
         item_id = self._dice.id("item")
-        end_ms = self._buffer.end_ms
+        end_ms = self._turns.end_ms
         start_ms = max(0.0, end_ms - settings.idle_timeout_ms)
         silence = {"audio_start_ms": round(start_ms), "audio_end_ms": round(end_ms), "item_id": item_id}
         self._send({"type": "input_audio_buffer.timeout_triggered", **silence}, now)
@@ -144,7 +157,7 @@ class Session:
 
     def _rearm_idle(self, now: float) -> None:
         settings = self._configuration.turn_detection
-        if settings is not None and settings.idle_timeout_ms is not None and not self._vad.speaking:
+        if settings is not None and settings.idle_timeout_ms is not None and not self._turns.speaking:
             self._idle_at = max(now, self._responder.audio_ends_at) + settings.idle_timeout_ms / 1000
 
     # -- client events -------------------------------------------------------------------------
@@ -153,12 +166,17 @@ class Session:
         try:
             event = parse_client_event(frame)
         except Rejection as rejection:
-            self._outbox.refuse(rejection, rejection.event_id)
+            self._outbox.refuse(rejection, rejection.event_id, now)
             return
         kind = str(event.__struct_config__.tag)
         if kind != "input_audio_buffer.append":
-            self._outbox.note("client-event", type=kind, event_id=event.event_id)
-        struck = self._outbox.happened(kind)
+            cut = (
+                {"item_id": event.item_id, "audio_end_ms": event.audio_end_ms}
+                if isinstance(event, ItemTruncate)
+                else {}
+            )
+            self._outbox.note("client-event", type=kind, event_id=event.event_id, **cut)
+        struck = self._outbox.happened(kind, now)
         self._take_faults(struck, now)
         if self.ended:
             return
@@ -168,7 +186,7 @@ class Session:
                     raise Rejection(f"This error was asked for: {fault.value}.", code=fault.value)
             self._apply(event, now)
         except Rejection as rejection:
-            self._outbox.refuse(rejection, event.event_id)
+            self._outbox.refuse(rejection, event.event_id, now)
 
     def _apply(self, event: ClientEvent, now: float) -> None:
         match event:
@@ -177,16 +195,14 @@ class Session:
             case SessionUpdate():
                 self._on_update(event, now)
             case AudioCommit():
-                self._commit_by_hand(now)
+                self._commit(self._turns.turn_id or self._dice.id("item"), None, now)
             case AudioClear():
-                self._buffer.clear()
-                self._vad.reset()
-                self._turn_id = None
+                self._turns.clear()
                 self._send({"type": "input_audio_buffer.cleared"}, now)
             case ItemCreate():
                 item, previous = self._conversation.create(event, self._configuration.input_format)
                 self._send_item(item, previous, now)
-                self._listen_to_created(item)
+                self._take_in(item)
             case ItemRetrieve(item_id=item_id):
                 item = self._conversation.retrieve(item_id)
                 self._send({"type": "conversation.item.retrieved", "item": item.wire_with_audio()}, now)
@@ -223,120 +239,112 @@ class Session:
             assistant_spoke=self._responder.assistant_spoke,
             response_active=self._responder.active is not None,
         )
-        self._buffer.set_format(self._configuration.input_format)
-        self._vad.set_rate(self._buffer.format.rate_hz)
-        if self._configuration.turn_detection is None:
-            self._turn_id = None
+        self._turns.configure(self._configuration.input_format, self._configuration.turn_detection)
         self._send({"type": "session.updated", "session": self._configuration.echo}, now)
+        self._send_all(openai_mcp.list_tools(self._configuration.echo["tools"], self._conversation), now)
 
     # -- the caller's audio --------------------------------------------------------------------
 
     def _on_audio(self, data: bytes, now: float) -> None:
-        details = self._buffer.format
-        slice_bytes = details.rate_hz * details.sample_bytes * SLICE_MS // 1000
-        from_ms = self._buffer.end_ms
-        for start in range(0, len(data), slice_bytes):
-            sound = self._buffer.append(data[start : start + slice_bytes])
-            self._outbox.put(KeepAudio(sound, details.rate_hz))
-            settings = self._configuration.turn_detection
-            for event in self._vad.feed(sound, settings):
+        from_ms = self._turns.end_ms
+        for sound, events in self._turns.take(data, self._configuration.turn_detection):
+            self._outbox.put(KeepAudio(sound, self._turns.rate_hz))
+            for event in events:
                 self._on_speech(event, now)
                 if self.ended:
                     return
-            if settings is not None and not self._vad.speaking:
-                self._buffer.keep_last_ms(
-                    max(settings.prefix_padding_ms, settings.idle_timeout_ms or 0) + 1_000
-                )
-        self._outbox.note("append-received", from_ms=round(from_ms, 3), to_ms=round(self._buffer.end_ms, 3))
-        self._overhear()
+        self._outbox.note("append-received", from_ms=round(from_ms, 3), to_ms=round(self._turns.end_ms, 3))
+        if self._transcriber.mode(self._configuration.transcription_model) == "during":
+            self._overhear()
 
     def _on_speech(self, event: VadEvent, now: float) -> None:
         settings = self._configuration.turn_detection
         assert settings is not None, "without turn detection the VAD is silent"
         match event:
             case SpeechStarted(start_ms):
-                self._turn_id = self._dice.id("item")
-                self._turn_start_ms = start_ms
-                self._overhear_at_ms = start_ms + settings.prefix_padding_ms + OVERHEAR_FIRST_MS
-                self._overhearing = False
+                item_id = self._dice.id("item")
+                self._turns.begin(item_id, start_ms, settings)
                 self._idle_at = None
-                speech = {"audio_start_ms": start_ms, "item_id": self._turn_id}
+                speech = {"audio_start_ms": start_ms, "item_id": item_id}
                 self._send({"type": "input_audio_buffer.speech_started", **speech}, now)
                 if settings.interrupt_response:
                     self._send_all(self._responder.interrupt(), now)
             case SpeechStopped(end_ms):
-                item_id = self._turn_id or self._dice.id("item")
+                item_id = self._turns.turn_id or self._dice.id("item")
                 speech = {"audio_end_ms": end_ms, "item_id": item_id}
                 self._send({"type": "input_audio_buffer.speech_stopped", **speech}, now)
-                self._commit(item_id, self._turn_start_ms, now)
+                self._commit(item_id, self._turns.start_ms, now)
                 if settings.create_response:
                     self._respond(item_id, now)
             case _:
                 assert_never(event)
 
     def _overhear(self) -> None:
-        model = self._configuration.transcription_model
-        if self._turn_id is None or self._overhearing or self._transcriber.mode(model) != "during":
-            return
-        if self._buffer.end_ms >= self._overhear_at_ms:
-            self._overhear_at_ms = self._buffer.end_ms + OVERHEAR_EVERY_MS
-            self._overhearing = True
-            sound = self._buffer.since(self._turn_start_ms)
-            self._outbox.put(Listen(self._turn_id, sound, self._buffer.format.rate_hz, finished=False))
+        turn_id, sound = self._turns.turn_id, self._turns.overhear()
+        if turn_id is not None and sound is not None:
+            self._outbox.put(Listen(turn_id, sound, self._turns.rate_hz, finished=False))
 
-    def _commit_by_hand(self, now: float) -> None:
-        start_ms = self._buffer.end_ms - self._buffer.held_ms
-        self._commit(self._turn_id or self._dice.id("item"), start_ms, now, check_length=True)
-        self._vad.reset()
-
-    def _commit(self, item_id: str, start_ms: float, now: float, *, check_length: bool = False) -> None:
-        rate_hz = self._buffer.format.rate_hz
-        encode = self._buffer.format.encode
-        sound = self._buffer.commit(start_ms, check_length=check_length)
-        self._turn_id = None
+    def _commit(self, item_id: str, start_ms: float | None, now: float) -> None:
+        committed = self._turns.commit(start_ms)
         content = [{"type": "input_audio", "transcript": None}]
         fields = {"type": "message", "status": "completed", "role": "user", "content": content}
-        item = Item(item_id, fields, bytearray(encode(sound)), self._configuration.input_format)
+        audio = bytearray(self._turns.encoded(committed.sound))
+        item = Item(item_id, fields, audio, self._configuration.input_format)
         previous = self._conversation.append(item)
-        committed = {"previous_item_id": previous, "item_id": item_id}
-        self._send({"type": "input_audio_buffer.committed", **committed}, now)
+        event = {"type": "input_audio_buffer.committed", "previous_item_id": previous, "item_id": item_id}
+        self._send(event, now)
         self._send_item(item, previous, now)
-        self._unrecognised[item_id] = (item, now)
-        self._outbox.put(Listen(item_id, sound, rate_hz, finished=True))
+        self._unrecognised[item_id] = _Unrecognised(item, now, committed.from_ms, committed.to_ms)
+        self._outbox.put(Listen(item_id, committed.sound, self._turns.rate_hz, finished=True))
 
-    def _listen_to_created(self, item: Item) -> None:
-        if item.role == "user" and item.audio:
+    def _take_in(self, item: Item) -> None:
+        """Understand what a client says that the caller said before."""
+        if item.role != "user":
+            return
+        if item.audio:
             details = FORMATS[item.audio_format]
-            self._unrecognised[item.id] = (item, None)
+            self._unrecognised[item.id] = _Unrecognised(item, None)
             sound = details.decode(bytes(item.audio))
             self._outbox.put(Listen(item.id, sound, details.rate_hz, finished=True))
+        else:
+            utterance = named_in(item.text())
+            utterance_id = None if utterance is None else utterance.id
+            self._outbox.note("told", session_id=self.id, item_id=item.id, utterance=utterance_id)
 
     def _on_heard(self, turn: TurnHeard, now: float) -> None:
+        known = self._unrecognised.pop(turn.item_id) if turn.finished else None
+        self._note_heard(turn, known)
+        utterance = turn.heard.utterance
+        text = "" if utterance is None else utterance.text
+        model = self._configuration.transcription_model
+        if known is None:
+            self._turns.overheard()
+            if turn.item_id == self._turns.turn_id:
+                events = self._transcriber.overheard(turn.item_id, text, turn.heard.said, model)
+                self._send_all(events, now)
+            return
+        if known.committed_at is not None:
+            # What comes later is timed from the end of the turn, however long recognising took.
+            item, at = known.item, known.committed_at
+            self._send_transcripts(self._transcriber.committed(item.id, text, item.audio_ms, model, at), now)
+        self._responder.recognised(turn.item_id, utterance, now)
+        if self._respond_after == turn.item_id:
+            self._respond_after = None
+            self._respond(turn.item_id, now)
+
+    def _note_heard(self, turn: TurnHeard, known: _Unrecognised | None) -> None:
         utterance = turn.heard.utterance
         self._outbox.note(
             "heard",
+            session_id=self.id,
             item_id=turn.item_id,
             utterance=None if utterance is None else utterance.id,
             text=None if utterance is None else utterance.text,
             score=round(turn.heard.score, 3),
             finished=turn.finished,
+            from_ms=None if known is None else known.from_ms,
+            to_ms=None if known is None else known.to_ms,
         )
-        model = self._configuration.transcription_model
-        text = "" if utterance is None else utterance.text
-        if turn.finished:
-            item, committed_at = self._unrecognised.pop(turn.item_id)
-            if committed_at is not None:
-                # What comes later is timed from the end of the turn, however long recognising took.
-                events = self._transcriber.committed(item.id, text, item.audio_ms, model, committed_at)
-                self._send_transcripts(events, now)
-            self._responder.recognised(turn.item_id, utterance, now)
-            if self._respond_after == turn.item_id:
-                self._respond_after = None
-                self._respond(turn.item_id, now)
-            return
-        self._overhearing = False
-        if turn.item_id == self._turn_id:
-            self._send_all(self._transcriber.overheard(turn.item_id, text, turn.heard.said, model), now)
 
     def _send_transcripts(self, events: list[ServerEvent], now: float) -> None:
         for event in events:
@@ -357,7 +365,7 @@ class Session:
         try:
             self._send_all(self._responder.create(None, now, hears=hears), now)
         except Rejection as rejection:
-            self._outbox.refuse(rejection, None)
+            self._outbox.refuse(rejection, None, now)
 
     def _send_item(self, item: Item, previous: str | None, now: float) -> None:
         for kind in ("conversation.item.added", "conversation.item.done"):
@@ -368,7 +376,7 @@ class Session:
             self._send(event, now)
 
     def _send(self, event: ServerEvent, now: float) -> None:
-        struck = self._outbox.send(event)
+        struck = self._outbox.send(event, now)
         self._take_faults(struck, now)
         match event["type"]:
             case "response.created":

@@ -30,6 +30,7 @@ from trunkline_worker import events, metrics, session
 from trunkline_worker.budget_watch import BudgetWatch
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
+from trunkline_worker.prices import PriceList
 from trunkline_worker.profile_watch import WatchedProfiles
 from trunkline_worker.runner import CallRunner
 from trunkline_worker.settings import WorkerSettings
@@ -67,11 +68,14 @@ def worker_id() -> str:
 class Host:
     """All calls of one worker process."""
 
-    def __init__(self, settings: WorkerSettings, bus: Bus, profiles: WatchedProfiles) -> None:
+    def __init__(
+        self, settings: WorkerSettings, bus: Bus, profiles: WatchedProfiles, prices: PriceList
+    ) -> None:
         self.worker = worker_id()
         self._settings = settings
         self._bus = bus
         self._profiles = profiles
+        self._prices = prices
         self._downlink = Downlink(bus)
         self._event_log = EventLog(bus)
         self._budget = BudgetWatch(settings.daily_budget_usd, bus)
@@ -183,6 +187,7 @@ class Host:
             self.worker,
             self._profiles.agent_for(request.called),
             self._settings,
+            self._prices,
             self._downlink,
             self._event_log,
             self._on_finish,

@@ -101,6 +101,9 @@ class PriceList(_Strict):
         return round(cost / _TOKENS, _USD_DECIMALS)
 
 
+NO_PRICES: Final = PriceList(date=datetime.date.min, source="nowhere", models={}, transcription={})
+"""Under which nothing has a price."""
+
 Prices = TypeVar("Prices")
 
 

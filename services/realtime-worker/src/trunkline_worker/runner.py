@@ -24,11 +24,12 @@ from trunkline_common.call_events import (
 )
 from trunkline_common.control import AssignRequest, NextStep
 from trunkline_common.frames import LATE_MS_MAX, Fence, Frame, FrameKind, Lateness, encode
-from trunkline_worker import commands, events, metrics, realtime_api
+from trunkline_worker import commands, events, metrics, realtime_api, usage_metrics
 from trunkline_worker.agent import Agent
 from trunkline_worker.call import Call
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
+from trunkline_worker.prices import PriceList
 from trunkline_worker.session import Session
 from trunkline_worker.settings import WorkerSettings
 
@@ -46,6 +47,7 @@ class CallRunner:
         worker: str,
         agent: Agent,
         settings: WorkerSettings,
+        prices: PriceList,
         downlink: Downlink,
         event_log: EventLog,
         on_finish: Callable[["CallRunner"], None],
@@ -66,8 +68,18 @@ class CallRunner:
         self._event_log = event_log
         self._on_finish = on_finish
         self._loop = asyncio.get_running_loop()
-        self._call = Call(request.call_id, request.caller, request.called, worker, agent, settings.resampler)
-        self._session: Session | None = None
+        self._call = Call(
+            request.call_id,
+            request.caller,
+            request.called,
+            worker,
+            agent,
+            settings.resampler,
+            settings.session_max_s,
+            prices,
+        )
+        self._sessions: dict[int, Session] = {}
+        self._session_in_use = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._received_at = 0.0
@@ -135,6 +147,10 @@ class CallRunner:
         """Hand one event to the core and perform what follows."""
         if self.finished:
             return
+        if isinstance(event, events.RateLimits):
+            # About the account, not about this call.
+            usage_metrics.tell_rate_limits(event, self._agent.model)
+            return
         self._received_at = time.perf_counter()
         self._guarded(lambda: self._call.handle(event, self._loop.time()))
 
@@ -150,10 +166,11 @@ class CallRunner:
 
     def _perform(self, command: commands.Command) -> None:
         match command:
-            case commands.SendToModel(event):
-                if self._session is not None:
+            case commands.SendToModel(event, number):
+                session = self._sessions.get(self._session_in_use if number is None else number)
+                if session is not None:
                     is_audio = isinstance(event, commands.AppendAudio)
-                    self._session.send(event, self._received_at if is_audio else 0.0)
+                    session.send(event, self._received_at if is_audio else 0.0)
             case commands.Play(generation, ulaw):
                 self._send(FrameKind.AUDIO, generation, ulaw)
             case commands.PutMark(generation, name):
@@ -168,10 +185,12 @@ class CallRunner:
                 metrics.MEASURES[measure].inc(amount)
                 if detail:
                     self._log.warning(measure.value, detail=detail)
-            case commands.OpenSession(session):
-                self._session = Session(session, self._agent.model, self._settings, self.apply)
-            case commands.CloseSession():
-                self._close_session()
+            case commands.OpenSession(number):
+                self._sessions[number] = Session(number, self._agent.model, self._settings, self.apply)
+            case commands.UseSession(number):
+                self._session_in_use = number
+            case commands.CloseSession(number):
+                self._sessions.pop(number).close()
             case commands.HangUp(next_step):
                 self._send(FrameKind.HANG_UP, 0, control.encode(control.HangUp(next=next_step)))
             case commands.Finish(verdict, next_step):
@@ -193,6 +212,7 @@ class CallRunner:
                 self._report_lost_model(event)
             case CallEnded():
                 event = msgspec.structs.replace(event, events_expected=self._event_number + 1)
+        usage_metrics.count(event, self._agent.name)
         envelope = call_events.seal(
             event,
             call_id=self.call_id,
@@ -227,16 +247,16 @@ class CallRunner:
         else:
             self._log.warning("model-lost", reason=lost.reason, do=advice)
 
-    def _close_session(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+    def _close_sessions(self) -> None:
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()
 
     def _fail(self) -> None:
         if self.finished:
             return
         self._send(FrameKind.HANG_UP, 0, control.encode(control.HangUp(next=_FAULT_NEXT)))
-        self._close_session()
+        self._close_sessions()
         ended = CallEnded(
             outcome=Verdict.WORKER_ERROR.outcome,
             reason=Verdict.WORKER_ERROR.reason,
@@ -261,7 +281,7 @@ class CallRunner:
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._close_session()
+        self._close_sessions()
         self._on_finish(self)
 
     def _arm_timer(self) -> None:
