@@ -7,15 +7,29 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from alembic import command as alembic
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from trunkline_local.postgres_server import PostgresServer
 from trunkline_local.processes import Process, trunkline
-from trunkline_transcripts import schema_version
+from trunkline_transcripts import migrate, schema_version
 from trunkline_transcripts.tables import metadata
+
+BEFORE_COSTS = """
+    with call as (
+        insert into calls (call_started_at, call_id, agent) values ('2026-11-22 13:10Z', 'CA1', 'desk')
+    )
+    insert into usage (
+        call_started_at, call_id, attach, assign, n, at, response_id, input_tokens, input_text_tokens,
+        input_audio_tokens, cached_tokens, output_tokens, output_text_tokens, output_audio_tokens
+    )
+    values ('2026-11-22 13:10Z', 'CA1', 1, 1, 7, '2026-11-22 13:11Z', 'resp_1', 41, 14, 27, 0, 164, 28, 136)
+"""
+"""What a service of the release before writes."""
 
 ANALYSTS = Path(__file__).parents[2] / "docs" / "analysts.md"
 
@@ -45,6 +59,26 @@ async def test_every_table_view_and_column_is_explained(migrated_database_url: s
             """)
         )
         assert unexplained.all() == []
+
+
+async def test_costs_and_tools_are_added_to_a_database_that_is_in_use(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with _connection(database_url) as connection:
+        await connection.run_sync(_upgrade_to, "0002")
+        await connection.execute(text(BEFORE_COSTS))
+        await connection.commit()
+
+    code, _ = await _migrate(database_url, tmp_path)
+
+    assert code == os.EX_OK
+    async with _connection(database_url) as connection:
+        # What the release before writes is taken meanwhile, too.
+        await connection.execute(text(BEFORE_COSTS.replace("CA1", "CA2")))
+        rows = await connection.execute(
+            text("select call_id, responses, input_tokens, cost_usd, unpriced, tool_calls from call_summary")
+        )
+        assert sorted(tuple(row) for row in rows) == [("CA1", 1, 41, 0, 1, 0), ("CA2", 1, 41, 0, 1, 0)]
 
 
 async def test_a_second_run_has_nothing_to_do(migrated_database_url: str, tmp_path: Path) -> None:
@@ -149,6 +183,14 @@ async def _connection(database_url: str) -> AsyncIterator[AsyncConnection]:
     async with engine.connect() as connection:
         yield connection
     await engine.dispose()
+
+
+def _upgrade_to(connection: Connection, revision: str) -> None:
+    scripts = Config()
+    scripts.set_main_option("script_location", str(Path(migrate.__file__).with_name("migrations")))
+    scripts.attributes["connection"] = connection
+    scripts.attributes["on_version_apply"] = lambda **_: None
+    alembic.upgrade(scripts, revision)
 
 
 def _differences(connection: Connection) -> list[object]:
