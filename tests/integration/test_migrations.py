@@ -1,23 +1,28 @@
 import asyncio
 import contextlib
+import importlib
 import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import ModuleType
 
 import asyncpg
 import pytest
-from alembic import command as alembic
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from trunkline_local.postgres_server import PostgresServer
 from trunkline_local.processes import Process, trunkline
-from trunkline_transcripts import migrate, schema_version
+from trunkline_transcripts import schema_version
 from trunkline_transcripts.tables import metadata
+
+VERSIONS = "trunkline_transcripts.migrations.versions"
+FIRST_TABLES = importlib.import_module(f"{VERSIONS}.0001_first_tables")
+FIRST_VIEWS = importlib.import_module(f"{VERSIONS}.0002_views_for_analysts")
 
 BEFORE_COSTS = """
     with call as (
@@ -65,7 +70,7 @@ async def test_costs_and_tools_are_added_to_a_database_that_is_in_use(
     database_url: str, tmp_path: Path
 ) -> None:
     async with _connection(database_url) as connection:
-        await connection.run_sync(_upgrade_to, "0002")
+        await connection.run_sync(_begin_with, FIRST_TABLES, FIRST_VIEWS)
         await connection.execute(text(BEFORE_COSTS))
         await connection.commit()
 
@@ -185,12 +190,15 @@ async def _connection(database_url: str) -> AsyncIterator[AsyncConnection]:
     await engine.dispose()
 
 
-def _upgrade_to(connection: Connection, revision: str) -> None:
-    scripts = Config()
-    scripts.set_main_option("script_location", str(Path(migrate.__file__).with_name("migrations")))
-    scripts.attributes["connection"] = connection
-    scripts.attributes["on_version_apply"] = lambda **_: None
-    alembic.upgrade(scripts, revision)
+def _begin_with(connection: Connection, *migrations: ModuleType) -> None:
+    """Apply the first migrations, as `trunkline migrate` of an earlier release did."""
+    with Operations.context(MigrationContext.configure(connection)):
+        for migration in migrations:
+            migration.upgrade()
+    connection.execute(text("create table alembic_version (version_num varchar(32) primary key)"))
+    connection.execute(
+        text("insert into alembic_version values (:revision)"), {"revision": migrations[-1].revision}
+    )
 
 
 def _differences(connection: Connection) -> list[object]:
