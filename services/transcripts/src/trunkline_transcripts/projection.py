@@ -69,7 +69,18 @@ def project(entries: Iterable[Entry]) -> Rows:
 
 def _told_by(entry: Entry) -> Iterator[Row]:
     """Yield the event itself, and what it tells of a call, a turn, a response and so on."""
-    yield EventRow(**_of_event(entry), kind=entry.envelope.kind, data=entry.envelope.data)
+    envelope = entry.envelope
+    # The one row that every event has: without the dictionaries of the others.
+    yield EventRow(
+        call_started_at=entry.call_started_at,
+        call_id=envelope.call_id,
+        attach=envelope.fence.attach,
+        assign=envelope.fence.assign,
+        n=envelope.n,
+        at=entry.at,
+        kind=envelope.kind,
+        data=envelope.data,
+    )
     match entry.event:
         case CallStarted() | CallAttached() | CallEnded() as event:
             yield _call_row(entry, event)
