@@ -14,7 +14,15 @@ from trunkline_common.call_events import (
     CallEvent,
     CallStarted,
     Envelope,
+    LimitReached,
+    ModelConnected,
+    ModelLost,
     Outcome,
+    ToolCalled,
+    ToolOutcome,
+    ToolReturned,
+    TranscriptionUsage,
+    TransferChanged,
     TurnLatency,
     Usage,
 )
@@ -47,6 +55,8 @@ def _log(call_id: str, began: datetime, events: Iterable[CallEvent]) -> Iterator
 def _asks_for_opening_hours() -> Iterator[CallEvent]:
     yield from _opening("front-desk")
     yield _caller(1, "When are you open on Saturday?")
+    yield _written(1, 3)
+    yield from _tool("call_1", "opening_hours", '{"day": "Saturday"}', '{"from": "9:00", "to": "13:00"}', 90)
     yield from _answer(2, "From nine until one.", response_ms=400, input_tokens=1000, cached_tokens=0)
     yield _ended(Outcome.SUCCESS, "caller-hung-up", duration_ms=30_000)
 
@@ -54,11 +64,15 @@ def _asks_for_opening_hours() -> Iterator[CallEvent]:
 def _interrupts_the_price() -> Iterator[CallEvent]:
     yield from _opening("front-desk")
     yield _caller(1, "What does a check up cost?")
+    yield _written(1, 2)
     yield from _answer(
         2, "Sixty dollars. That includes two x rays.", response_ms=500, input_tokens=1000, cached_tokens=500,
         heard="Sixty dollars.",
     )  # fmt: skip
     yield _caller(3, "Thanks, please book me in.")
+    yield _written(3, 3)
+    yield from _tool("call_1", "book", '{"time": "10:00"}', "no answer in 3 s", 3000, ToolOutcome.TIMEOUT)
+    yield from _tool("call_2", "book", '{"time": "10:00"}', '{"booked": true}', 640)
     yield from _answer(4, "You are booked.", response_ms=900, input_tokens=2000, cached_tokens=1500)
     yield _ended(Outcome.SUCCESS, "caller-hung-up", duration_ms=60_000, interruptions=1)
 
@@ -72,6 +86,14 @@ def _mumbles() -> Iterator[CallEvent]:
     yield from _opening("after-hours")
     yield _caller(1, None)
     yield from _answer(2, "Sorry, I did not catch that.", response_ms=700, input_tokens=1000, cached_tokens=0)
+    yield TransferChanged(target="reception", status="dialing", at_ms=40_000)
+    yield TransferChanged(target="reception", status="no-answer", at_ms=60_000)
+    yield LimitReached(limit="silence", at_ms=80_000)
+    yield ModelLost(session=1, reason="close-1006")
+    yield ModelConnected(
+        session=2, model="gpt-realtime", session_id="sess_2", connect_ms=480, cause="restored", items=3
+    )
+    yield ModelLost(session=2, reason="insufficient_quota", fatal=True)
     yield _caller(3, "Never mind, what is the price?")
     yield _ended(Outcome.UPSTREAM, "model-lost", duration_ms=90_000)
 
@@ -97,6 +119,34 @@ def _caller(position: int, text: str | None) -> CallerTurn:
     )
 
 
+def _written(position: int, seconds: float) -> TranscriptionUsage:
+    return TranscriptionUsage(
+        item_id=f"item_{position}", model="gpt-realtime-whisper", seconds=seconds,
+        cost_usd=round(seconds * 0.017 / 60, 9), price_date="2026-11-01",
+    )  # fmt: skip
+
+
+def _tool(
+    tool_call_id: str,
+    name: str,
+    arguments: str,
+    output: str,
+    duration_ms: float,
+    outcome: ToolOutcome = ToolOutcome.OK,
+) -> Iterator[CallEvent]:
+    yield ToolCalled(
+        tool_call_id=tool_call_id,
+        item_id=f"item_{tool_call_id}",
+        name=name,
+        arguments=arguments,
+        at_ms=15_000,
+    )
+    yield ToolReturned(
+        tool_call_id=tool_call_id, name=name, outcome=outcome, output=output, duration_ms=duration_ms,
+        http_status=200 if outcome is ToolOutcome.OK else None,
+    )  # fmt: skip
+
+
 def _answer(
     position: int,
     text: str,
@@ -119,10 +169,21 @@ def _answer(
         generated_text=text, heard_text=heard_text, generated_ms=100 * len(text),
         heard_ms=100 * len(heard_text), interrupted=heard is not None,
     )  # fmt: skip
+    cached_text_tokens = min(cached_tokens, 200)
+    cached_audio_tokens = cached_tokens - cached_text_tokens
+    usd = (
+        (200 - cached_text_tokens) * 4
+        + (input_tokens - 200 - cached_audio_tokens) * 32
+        + cached_tokens * 0.40
+        + 100 * 16
+        + 200 * 64
+    ) / 1_000_000
     yield Usage(
         response_id=f"resp_{position}", input_tokens=input_tokens, input_text_tokens=200,
         input_audio_tokens=input_tokens - 200, cached_tokens=cached_tokens,
         output_tokens=300, output_text_tokens=100, output_audio_tokens=200,
+        cached_text_tokens=cached_text_tokens, cached_audio_tokens=cached_audio_tokens,
+        model="gpt-realtime", cost_usd=round(usd, 9), price_date="2026-11-01",
     )  # fmt: skip
 
 

@@ -12,8 +12,15 @@ from trunkline_common.call_events import (
     CallEvent,
     CallStarted,
     Envelope,
+    LimitReached,
     ModelConnected,
+    ModelLost,
     Outcome,
+    ToolCalled,
+    ToolOutcome,
+    ToolReturned,
+    TranscriptionUsage,
+    TransferChanged,
     TurnLatency,
     Usage,
     seal,
@@ -110,7 +117,47 @@ def usage(response_id: str = "resp_1") -> Usage:
         output_tokens=80,
         output_text_tokens=20,
         output_audio_tokens=60,
+        cached_text_tokens=14,
+        cached_audio_tokens=50,
+        model="gpt-realtime",
+        cost_usd=0.00547,
+        price_date="2026-11-22",
     )
+
+
+def transcription_usage(item_id: str = "item_1") -> TranscriptionUsage:
+    return TranscriptionUsage(
+        item_id=item_id, model="gpt-realtime-whisper", seconds=3, cost_usd=0.00085, price_date="2026-11-22"
+    )
+
+
+def tool_called(tool_call_id: str = "call_1", arguments: str = '{"day": "Saturday"}') -> ToolCalled:
+    return ToolCalled(
+        tool_call_id=tool_call_id, item_id="item_9", name="free_slots", arguments=arguments, at_ms=4_000
+    )
+
+
+def tool_returned(tool_call_id: str = "call_1", outcome: ToolOutcome = ToolOutcome.OK) -> ToolReturned:
+    return ToolReturned(
+        tool_call_id=tool_call_id,
+        name="free_slots",
+        outcome=outcome,
+        output='["10:00"]',
+        duration_ms=120.5,
+        http_status=200,
+    )
+
+
+def model_lost(session: int = 1) -> ModelLost:
+    return ModelLost(session=session, reason="close-1006")
+
+
+def transfer(status: str = "dialing") -> TransferChanged:
+    return TransferChanged(target="reception", status=status, at_ms=9_000)
+
+
+def limit() -> LimitReached:
+    return LimitReached(limit="minutes", at_ms=9_500)
 
 
 def ended(
@@ -132,7 +179,11 @@ def call(call_id: str, turns: int = 4, fence: Fence = FIRST_OWNER) -> list[Envel
             agent_turn(spoken, position + 1, text=f"Answer {position}."),
             usage(f"resp_{position}"),
             caller_turn(heard, position, text=f"Question {position}?", revision=2),
+            transcription_usage(heard),
+            tool_called(f"call_{position}"),
+            tool_returned(f"call_{position}"),
         ]
+    events += [model_lost(), model_connected(2), transfer(), transfer("busy"), limit()]
     events.append(ended(len(events) + 1))
     return log_of(events, call_id=call_id, fence=fence)
 

@@ -1,14 +1,17 @@
 import asyncio
 import contextlib
+import importlib
 import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import ModuleType
 
 import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -16,6 +19,22 @@ from trunkline_local.postgres_server import PostgresServer
 from trunkline_local.processes import Process, trunkline
 from trunkline_transcripts import schema_version
 from trunkline_transcripts.tables import metadata
+
+VERSIONS = "trunkline_transcripts.migrations.versions"
+FIRST_TABLES = importlib.import_module(f"{VERSIONS}.0001_first_tables")
+FIRST_VIEWS = importlib.import_module(f"{VERSIONS}.0002_views_for_analysts")
+
+BEFORE_COSTS = """
+    with call as (
+        insert into calls (call_started_at, call_id, agent) values ('2026-11-22 13:10Z', 'CA1', 'desk')
+    )
+    insert into usage (
+        call_started_at, call_id, attach, assign, n, at, response_id, input_tokens, input_text_tokens,
+        input_audio_tokens, cached_tokens, output_tokens, output_text_tokens, output_audio_tokens
+    )
+    values ('2026-11-22 13:10Z', 'CA1', 1, 1, 7, '2026-11-22 13:11Z', 'resp_1', 41, 14, 27, 0, 164, 28, 136)
+"""
+"""What a service of the release before writes."""
 
 ANALYSTS = Path(__file__).parents[2] / "docs" / "analysts.md"
 
@@ -47,11 +66,31 @@ async def test_every_table_view_and_column_is_explained(migrated_database_url: s
         assert unexplained.all() == []
 
 
+async def test_costs_and_tools_are_added_to_a_database_that_is_in_use(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with _connection(database_url) as connection:
+        await connection.run_sync(_begin_with, FIRST_TABLES, FIRST_VIEWS)
+        await connection.execute(text(BEFORE_COSTS))
+        await connection.commit()
+
+    code, _ = await _migrate(database_url, tmp_path)
+
+    assert code == os.EX_OK
+    async with _connection(database_url) as connection:
+        # What the release before writes is taken meanwhile, too.
+        await connection.execute(text(BEFORE_COSTS.replace("CA1", "CA2")))
+        rows = await connection.execute(
+            text("select call_id, responses, input_tokens, cost_usd, unpriced, tool_calls from call_summary")
+        )
+        assert sorted(tuple(row) for row in rows) == [("CA1", 1, 41, 0, 1, 0), ("CA2", 1, 41, 0, 1, 0)]
+
+
 async def test_a_second_run_has_nothing_to_do(migrated_database_url: str, tmp_path: Path) -> None:
     code, said = await _migrate(migrated_database_url, tmp_path)
 
     assert code == os.EX_OK
-    assert said.endswith("is at migration 0002: nothing to do\n")
+    assert said.endswith("is at migration 0004: nothing to do\n")
 
 
 async def test_of_two_at_once_one_works_and_the_other_finds_it_done(
@@ -84,7 +123,7 @@ async def test_a_newer_database_is_left_alone(migrated_database_url: str, tmp_pa
     code, said = await _migrate(migrated_database_url, tmp_path)
 
     assert code == os.EX_OK
-    assert said.endswith("is at migration 0900, newer than this program's 0002: nothing to do\n")
+    assert said.endswith("is at migration 0900, newer than this program's 0004: nothing to do\n")
 
 
 async def test_who_may_not_create_roles_is_told_how_it_is_done_by_hand(tmp_path: Path) -> None:
@@ -149,6 +188,17 @@ async def _connection(database_url: str) -> AsyncIterator[AsyncConnection]:
     async with engine.connect() as connection:
         yield connection
     await engine.dispose()
+
+
+def _begin_with(connection: Connection, *migrations: ModuleType) -> None:
+    """Apply the first migrations, as `trunkline migrate` of an earlier release did."""
+    with Operations.context(MigrationContext.configure(connection)):
+        for migration in migrations:
+            migration.upgrade()
+    connection.execute(text("create table alembic_version (version_num varchar(32) primary key)"))
+    connection.execute(
+        text("insert into alembic_version values (:revision)"), {"revision": migrations[-1].revision}
+    )
 
 
 def _differences(connection: Connection) -> list[object]:

@@ -19,6 +19,7 @@ from trunkline_transcripts import tables
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.entry import read
 from trunkline_transcripts.projection import project
+from trunkline_transcripts.rows import EventRow
 from trunkline_transcripts.store import Store, StoreError, Written
 
 Content = dict[str, list[dict[str, Any]]]
@@ -52,12 +53,12 @@ async def test_a_call_can_be_read_turn_by_turn(engine: AsyncEngine) -> None:
 
 async def test_events_that_are_there_already_change_nothing(engine: AsyncEngine) -> None:
     log = event_logs.call("CA1")
-    assert (await _write(engine, log)).events == len(log)
+    assert (await _write(engine, log))[EventRow] == len(log)
     before = await _content(engine)
 
     written_again = await _write(engine, log)
 
-    assert written_again == (0, 0, 0, 0)
+    assert written_again.total() == 0
     assert await _content(engine) == before
 
 
@@ -124,6 +125,37 @@ async def test_two_that_write_the_same_calls_do_not_deadlock(engine: AsyncEngine
     assert await _content(engine) == expected
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"a": "\\u0000"}',
+        '{"a": "\\ud800"}',
+        '{"a": 1e400}',
+        '{"a": -0.0}',
+        '{"a": 1' + "0" * 400 + "}",
+        "no",
+    ],
+)
+async def test_arguments_of_a_tool_are_stored_whatever_the_model_wrote(
+    engine: AsyncEngine, arguments: str
+) -> None:
+    await _write(engine, log_of([event_logs.tool_called(arguments=arguments)]))
+
+    (call,) = (await _content(engine))["tool_calls"]
+    assert call["arguments"] in ({"a": -0.0}, {"a": 10**400}, arguments)
+
+
+async def test_an_answer_of_a_tool_may_come_before_its_call(engine: AsyncEngine) -> None:
+    called, returned = log_of([event_logs.tool_called(), event_logs.tool_returned()])
+
+    await _write(engine, [returned])
+    await _write(engine, [called])
+
+    (call,) = (await _content(engine))["tool_calls"]
+    assert (call["name"], call["arguments"], call["outcome"]) == ("free_slots", {"day": "Saturday"}, "ok")
+    assert (call["called_from"], call["returned_from"]) == ([1, 1, 0], [1, 1, 1])
+
+
 async def test_a_nul_character_does_not_cost_the_event(engine: AsyncEngine) -> None:
     await _write(engine, log_of([caller_turn(text="a\0b")]))
 
@@ -169,7 +201,7 @@ async def test_nothing_of_a_batch_is_written_when_a_part_is_refused(engine: Asyn
     with pytest.raises(StoreError):
         await _write(engine, log_of([started(), caller_turn(position=2**40)]))
 
-    assert await _content(engine) == {"events": [], "calls": [], "turns": [], "usage": []}
+    assert not any((await _content(engine)).values())
 
 
 async def _write(engine: AsyncEngine, log: Iterable[Envelope]) -> Written:
@@ -191,4 +223,4 @@ async def _content(engine: AsyncEngine) -> Content:
 
 async def _empty(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        await connection.execute(text("truncate events, calls, turns, usage"))
+        await connection.execute(text(f"truncate {', '.join(tables.metadata.tables)}"))

@@ -122,6 +122,7 @@ async def test_a_call_is_taken_greeted_and_ended(
         taken = await gateway.offer()
         attached = await gateway.attach(taken.worker)
         audio = await gateway.next_frame(FrameKind.AUDIO)
+        usage = await gateway.next_event(call_events.Usage)
         stop = Frame(FrameKind.STOP, attached.fence, 0, 0, 0, StopReason.CALLER_HUNG_UP.encode())
         await gateway.send(taken.worker, stop)
         ended = await gateway.next_event(call_events.CallEnded)
@@ -132,6 +133,10 @@ async def test_a_call_is_taken_greeted_and_ended(
     assert (attached.fence, attached.started_at_ms) == (Fence(1, 1), 1_000)
     assert audio.fence == Fence(1, 1)
     assert len(audio.payload) % 160 == 0
+    assert isinstance(usage, call_events.Usage)
+    assert (usage.model, usage.price_date) == ("gpt-realtime-2.1", "2026-11-22")
+    assert usage.cost_usd is not None
+    assert usage.cost_usd > 0
     assert isinstance(ended, call_events.CallEnded)
     assert ended.reason == "left-before-answer"
     assert after.state == "ended"
@@ -236,6 +241,8 @@ async def test_a_stopping_worker_gives_its_calls_back_and_forgets_them(
         ({"OPENAI_API_KEY": "k", "OPENAI_REALTIME_MODEL": "gpt-4o-realtime-preview"}, "use gpt-realtime-2.1"),
         ({"OPENAI_API_KEY": "k", "OPENAI_REALTIME_URL": "https://x"}, "OPENAI_REALTIME_URL: must start with"),
         ({"OPENAI_API_KEY": "k", "WORKER_CAPACITY": "many"}, "WORKER_CAPACITY"),
+        ({"OPENAI_API_KEY": "k", "PRICES": "/nowhere.yaml"}, "PRICES: /nowhere.yaml: cannot be read"),
+        ({"OPENAI_API_KEY": "k", "DAILY_BUDGET_USD": "-1"}, "DAILY_BUDGET_USD"),
     ],
 )
 async def test_a_wrong_setting_is_one_line_and_exit_2(

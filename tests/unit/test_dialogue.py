@@ -2,11 +2,12 @@
 
 from talk import SESSION, Talk, latencies, played, recorded, sent
 
-from trunkline_common.call_events import AgentTurn, CallerTurn, TurnLatency, Usage
+from trunkline_common.call_events import AgentTurn, CallerTurn, TranscriptionUsage, TurnLatency, Usage
 from trunkline_worker import events
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import AppendAudio, Count, CreateResponse, Measure, PutMark, SendToModel
 from trunkline_worker.dialogue import Dialogue
+from trunkline_worker.price_file import read_prices
 from trunkline_worker.uplink import STALL_MS
 
 USAGE = Usage(
@@ -76,12 +77,19 @@ def test_interleaved_items_of_one_response_are_heard_in_order() -> None:
     assert [mark.name for mark in released if isinstance(mark, PutMark)] == ["0:A1:120", "0:A2:200"]
 
 
-def test_usage_is_recorded() -> None:
-    talk = Talk()
+def test_usage_is_recorded_and_adds_to_what_the_call_has_cost() -> None:
+    dialogue = Dialogue(Agent(model="gpt-realtime-2.1"), "polyphase", prices=read_prices(None))
+    counted = TranscriptionUsage(item_id="U1", model="", seconds=3)
 
-    following = talk.hear(events.ResponseDone(SESSION, "R1", "completed", "", USAGE))
+    done = dialogue.on_model(events.ResponseDone(SESSION, "R1", "completed", "", USAGE), 0)
+    written = dialogue.on_model(events.CallerText(SESSION, "U1", "Hi.", counted), 1)
 
-    assert recorded(following) == [USAGE]
+    (response,), (*_, transcription) = recorded(done), recorded(written)
+    assert isinstance(response, Usage)
+    assert isinstance(transcription, TranscriptionUsage)
+    assert (response.model, transcription.model) == ("gpt-realtime-2.1", "gpt-realtime-whisper")
+    assert response.cost_usd == dialogue.spend.responses_usd > 0
+    assert transcription.cost_usd == dialogue.spend.transcriptions_usd > 0
 
 
 def test_model_errors_are_counted_and_only_real_ones_are_warned_of() -> None:

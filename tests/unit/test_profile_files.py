@@ -200,7 +200,7 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
 
 def test_brackets_without_end_are_refused(tmp_path: Path) -> None:
     assert problems(tmp_path, desk="[" * 1_500) == [
-        "desk.yaml: holds a tag, a date or a nesting that no profile needs"
+        "desk.yaml: holds a tag, a date or a nesting that cannot be read"
     ]
 
 
@@ -210,7 +210,7 @@ def test_brackets_without_end_are_refused(tmp_path: Path) -> None:
 )
 def test_a_value_that_its_own_tag_does_not_fit_is_refused(tmp_path: Path, text: str) -> None:
     assert problems(tmp_path, desk=f"{text}\n") == [
-        "desk.yaml: holds a tag, a date or a nesting that no profile needs"
+        "desk.yaml: holds a tag, a date or a nesting that cannot be read"
     ]
 
 

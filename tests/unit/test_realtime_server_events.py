@@ -13,7 +13,7 @@ from openai.types.realtime.realtime_response_status import Error as StatusError
 from openai.types.realtime.realtime_response_status import RealtimeResponseStatus
 from openai.types.realtime.realtime_response_usage import RealtimeResponseUsage
 
-from trunkline_common.call_events import Usage
+from trunkline_common.call_events import TranscriptionUsage, Usage
 from trunkline_worker import events
 from trunkline_worker.agent import Agent
 from trunkline_worker.realtime_api import (
@@ -112,7 +112,9 @@ SERVER_EVENTS: list[tuple[BaseModel, events.ModelEvent]] = [
                 "usage": {"type": "duration", "seconds": 3},
             }
         ),
-        events.CallerText(SESSION, "item_1", "Good morning."),
+        events.CallerText(
+            SESSION, "item_1", "Good morning.", TranscriptionUsage(item_id="item_1", model="", seconds=3.0)
+        ),
     ),
     (
         openai_types.ConversationItemInputAudioTranscriptionFailedEvent.model_validate(
@@ -205,10 +207,28 @@ SERVER_EVENTS: list[tuple[BaseModel, events.ModelEvent]] = [
                 input_text_tokens=14,
                 input_audio_tokens=27,
                 cached_tokens=8,
+                cached_text_tokens=8,
                 output_tokens=164,
                 output_text_tokens=28,
                 output_audio_tokens=136,
+                reasoning_tokens=9,
             ),
+        ),
+    ),
+    (
+        openai_types.RateLimitsUpdatedEvent.model_validate(
+            {
+                "type": "rate_limits.updated",
+                "event_id": "event_1",
+                "rate_limits": [
+                    {"name": "tokens", "limit": 15_000_000, "remaining": 14_999_371, "reset_seconds": 0.002},
+                    {"name": "requests"},
+                ],
+            }
+        ),
+        events.RateLimits(
+            SESSION,
+            (events.RateLimit("tokens", 15_000_000, 14_999_371),),
         ),
     ),
 ]
@@ -261,18 +281,12 @@ def test_how_a_response_ended(status: Any, details: RealtimeResponseStatus | Non
     )
 
 
-def test_every_key_of_the_usage_is_optional() -> None:
-    data = {"type": "response.done", "response": {"id": "resp_1", "status": "completed", "usage": {}}}
-
-    event = decode(json.dumps(data), SESSION)
-
-    assert isinstance(event, events.ResponseDone)
-    assert event.usage is not None
-    assert event.usage.output_audio_tokens == 0
-
-
 def test_server_events_that_mean_nothing_to_a_call_are_skipped() -> None:
-    known = {openai_event.to_dict()["type"] for openai_event, _ in SERVER_EVENTS} | {"session.updated"}
+    known = {openai_event.to_dict()["type"] for openai_event, _ in SERVER_EVENTS} | {
+        "session.updated",
+        # In test_realtime_items.py:
+        *("response.function_call_arguments.done", "response.mcp_call.completed", "response.mcp_call.failed"),
+    }
     every = {
         get_args(event_type.model_fields["type"].annotation)[0]
         for event_type in get_args(get_args(openai_types.RealtimeServerEvent)[0])
@@ -334,6 +348,8 @@ FIELDS = [
     "response_id",
     "audio_start_ms",
     "transcript",
+    "usage",
+    "rate_limits",
 ]
 
 

@@ -1,58 +1,123 @@
 import random
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import event_logs
 import msgspec
 import pytest
 from event_logs import agent_turn, attached, caller_turn, ended, latency, log_of, model_connected, started
-from sqlalchemy import Table
 
 from trunkline_common import call_events
 from trunkline_common.call_events import CallEvent, DtmfReceived, Envelope
 from trunkline_common.frames import Fence
 from trunkline_transcripts import tables
 from trunkline_transcripts.entry import read
-from trunkline_transcripts.projection import CallRow, EventRow, Rows, TurnRow, UsageRow, project
+from trunkline_transcripts.projection import project
+from trunkline_transcripts.rows import (
+    ROW_TYPES,
+    CallRow,
+    EventRow,
+    ModelSessionRow,
+    Row,
+    ToolCallRow,
+    TurnRow,
+    UsageRow,
+)
+
+R = TypeVar("R", bound=Row)
 
 
 def test_every_event_becomes_a_row_of_events() -> None:
     log = event_logs.call("CA1")
 
-    rows = _project(log).events
+    rows = _rows(EventRow, log)
 
     assert [(row.n, row.kind) for row in rows] == [(envelope.n, envelope.kind) for envelope in log]
 
 
 @pytest.mark.parametrize(
-    ("event", "table"),
+    ("event", "tables"),
     [
-        (started(), "calls"),
-        (attached(), "calls"),
-        (model_connected(), "calls"),
-        (ended(1), "calls"),
-        (caller_turn(), "turns"),
-        (agent_turn(), "turns"),
-        (latency(), "turns"),
-        (event_logs.usage(), "usage"),
+        (started(), {"calls"}),
+        (attached(), {"calls"}),
+        (model_connected(), {"calls", "model_sessions"}),
+        (event_logs.model_lost(), {"model_sessions"}),
+        (ended(1), {"calls"}),
+        (caller_turn(), {"turns"}),
+        (agent_turn(), {"turns"}),
+        (latency(), {"turns"}),
+        (event_logs.usage(), {"usage"}),
+        (event_logs.transcription_usage(), {"transcription_usage"}),
+        (event_logs.tool_called(), {"tool_calls"}),
+        (event_logs.tool_returned(), {"tool_calls"}),
+        (event_logs.transfer(), {"transfers"}),
+        (event_logs.limit(), {"limits_reached"}),
     ],
 )
-def test_a_kind_may_tell_of_a_call_a_turn_or_a_response(event: CallEvent, table: str) -> None:
-    assert _tables_with_rows(_project(log_of([event]))) == {"events", table}
+def test_a_kind_tells_of_its_tables(event: CallEvent, tables: set[str]) -> None:
+    assert _tables_with_rows(log_of([event])) == {"events", *tables}
 
 
 def test_a_kind_that_tells_of_none_of_them_only_lands_in_events() -> None:
-    assert _tables_with_rows(_project(log_of([DtmfReceived(at_ms=1_000)]))) == {"events"}
+    assert _tables_with_rows(log_of([DtmfReceived(at_ms=1_000)])) == {"events"}
 
 
 def test_the_tokens_of_a_response_are_a_row_of_usage() -> None:
-    (row,) = _project(log_of([event_logs.usage("resp_1")], first_n=7)).usage
+    (row,) = _rows(UsageRow, log_of([event_logs.usage("resp_1")], first_n=7))
 
     assert (row.n, row.response_id, row.input_tokens, row.output_audio_tokens) == (7, "resp_1", 120, 60)
 
 
+def test_a_cost_that_nobody_knows_is_null_and_not_nothing() -> None:
+    unpriced = msgspec.structs.replace(event_logs.usage(), cost_usd=None, price_date="", model="")
+
+    (row,) = _rows(UsageRow, log_of([unpriced]))
+
+    assert (row.cost_usd, row.price_date, row.model) == (None, None, None)
+
+
+def test_a_tool_call_and_its_answer_are_one_row_in_whatever_order_and_under_whatever_owner() -> None:
+    called = log_of([event_logs.tool_called("call_7")], fence=Fence(1, 1))
+    returned = log_of([event_logs.tool_returned("call_7")], fence=Fence(1, 2))
+
+    for log in ([*called, *returned], [*returned, *called]):
+        (row,) = _rows(ToolCallRow, log)
+        assert (row.name, row.arguments, row.outcome, row.output, row.http_status) == (
+            "free_slots",
+            {"day": "Saturday"},
+            "ok",
+            '["10:00"]',
+            200,
+        )
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ('{"a": [1, 2.5, null]}', {"a": [1, 2.5, None]}),
+        ("{'a': 1}", "{'a': 1}"),
+        ("", ""),
+        (r'{"a": "\u0000"}', r'{"a": "\u0000"}'),
+        ('{"a": 1e999999}', '{"a": 1e999999}'),
+        (r'{"a": "\ud800"}', r'{"a": "\ud800"}'),
+    ],
+)
+def test_arguments_are_json_where_the_model_wrote_json(written: str, kept: object) -> None:
+    (row,) = _rows(ToolCallRow, log_of([event_logs.tool_called(arguments=written)]))
+
+    assert row.arguments == kept
+
+
+def test_a_session_with_the_model_knows_how_it_began_and_ended() -> None:
+    first, second = log_of([model_connected(3), event_logs.model_lost(3)])
+
+    for log in ([first, second], [second, first]):
+        (row,) = _rows(ModelSessionRow, log)
+        assert (row.session, row.cause, row.lost_reason, row.lost_fatal) == (3, "start", "close-1006", False)
+
+
 def test_what_the_agent_generated_and_what_was_heard_are_apart() -> None:
-    (turn,) = _project(log_of([agent_turn(text="We open at nine.")])).turns
+    (turn,) = _rows(TurnRow, log_of([agent_turn(text="We open at nine.")]))
 
     assert (turn.speaker, turn.text, turn.heard_text) == ("agent", "We open at nine.", "We open")
 
@@ -61,7 +126,7 @@ def test_the_newest_owner_tells_how_the_call_went() -> None:
     older = log_of([started("w1"), ended(2, reason="worker-error")], fence=Fence(1, 1))
     newer = log_of([started("w2"), ended(2)], fence=Fence(1, 2))
 
-    (call,) = _project([*newer, *older]).calls
+    (call,) = _rows(CallRow, [*newer, *older])
 
     assert (call.worker, call.reason, call.ended_from) == ("w2", "caller-hung-up", (1, 2, 1))
 
@@ -69,7 +134,7 @@ def test_the_newest_owner_tells_how_the_call_went() -> None:
 def test_a_call_is_answered_by_its_first_stream_and_held_by_its_last() -> None:
     first, second = log_of([attached("g1"), attached("g2")])
 
-    (call,) = _project([second, first]).calls
+    (call,) = _rows(CallRow, [second, first])
 
     assert call.gateway == "g2"
     assert call.answered_at == read(call_events.encode(first)).at
@@ -79,7 +144,7 @@ def test_a_late_transcript_fills_its_place() -> None:
     early, late = log_of([caller_turn(text=None), caller_turn(text="Hi.", revision=2)])
 
     for log in ([early, late], [late, early]):
-        (turn,) = _project(log).turns
+        (turn,) = _rows(TurnRow, log)
         assert (turn.text, turn.transcription, turn.revision) == ("Hi.", "completed", 2)
 
 
@@ -87,7 +152,7 @@ def test_a_latency_joins_its_turn() -> None:
     first, second = log_of([latency(), agent_turn()])
 
     for log in ([first, second], [second, first]):
-        (turn,) = _project(log).turns
+        (turn,) = _rows(TurnRow, log)
         assert (turn.text, turn.revision, turn.model_ms) == ("We open at nine.", 1, 390.25)
 
 
@@ -103,48 +168,44 @@ def test_rows_are_sorted_by_key_so_that_processes_lock_them_in_one_order() -> No
 
     rows = _project(log)
 
-    for keys in (
-        [row.key for row in rows.events],
-        [row.key for row in rows.calls],
-        [row.key for row in rows.turns],
-    ):
+    assert set(rows) == set(ROW_TYPES)
+    for of_table in rows.values():
+        keys = [row.key for row in of_table]
         assert keys == sorted(set(keys))
 
 
-@pytest.mark.parametrize(
-    ("row", "table", "of_the_database"),
-    [
-        (EventRow, tables.events, {"stored_at"}),
-        (CallRow, tables.calls, set()),
-        (TurnRow, tables.turns, {"words"}),
-        (UsageRow, tables.usage, set()),
-    ],
-)
-def test_the_fields_of_a_row_are_the_columns_of_its_table(
-    row: type[msgspec.Struct], table: Table, of_the_database: set[str]
-) -> None:
-    assert {field.name for field in msgspec.structs.fields(row)} == set(
-        table.columns.keys()
-    ) - of_the_database
+OF_THE_DATABASE = {"stored_at", "words"}
 
 
-@pytest.mark.parametrize(
-    ("row", "table", "outside"),
-    [(CallRow, tables.calls, {"answered_at"}), (TurnRow, tables.turns, {"words"})],
-)
-def test_every_column_is_in_the_key_or_in_one_group(
-    row: type[CallRow | TurnRow], table: Table, outside: set[str]
-) -> None:
-    in_groups = [name for group in row.groups for name in (group.version, *group.columns)]
+@pytest.mark.parametrize("row_type", ROW_TYPES)
+def test_the_fields_of_a_row_are_the_columns_of_its_table(row_type: type[Row]) -> None:
+    table = tables.metadata.tables[row_type.table]
+
+    assert set(row_type.__struct_fields__) == set(table.columns.keys()) - OF_THE_DATABASE
+    assert row_type.key_columns == tuple(table.primary_key.columns.keys())
+
+
+def test_every_table_has_its_rows() -> None:
+    assert {row_type.table for row_type in ROW_TYPES} == set(tables.metadata.tables)
+
+
+@pytest.mark.parametrize("row_type", [row_type for row_type in ROW_TYPES if row_type.groups])
+def test_every_column_is_in_the_key_or_in_one_group(row_type: type[Row]) -> None:
+    in_groups = [name for group in row_type.groups for name in (group.version, *group.columns)]
 
     assert len(in_groups) == len(set(in_groups))
-    assert set(in_groups) == set(table.columns.keys()) - set(table.primary_key.columns.keys()) - outside
+    assert {*in_groups, *row_type.first, *row_type.key_columns} == set(row_type.__struct_fields__)
 
 
-def _project(log: Iterable[Envelope]) -> Rows:
+def _project(log: Iterable[Envelope]) -> Mapping[type[Row], Sequence[Row]]:
     return project(read(call_events.encode(envelope)) for envelope in log)
 
 
-def _tables_with_rows(rows: Rows) -> set[str]:
-    content: dict[str, Any] = rows._asdict()
-    return {table for table, of_table in content.items() if of_table}
+def _rows(row_type: type[R], log: Iterable[Envelope]) -> list[R]:
+    rows = _project(log).get(row_type, [])
+    assert all(isinstance(row, row_type) for row in rows)
+    return [row for row in rows if isinstance(row, row_type)]
+
+
+def _tables_with_rows(log: Iterable[Envelope]) -> set[str]:
+    return {row_type.table for row_type, rows in _project(log).items() if rows}

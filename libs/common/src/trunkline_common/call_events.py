@@ -286,6 +286,9 @@ CallEvent = (
 )
 
 
+EVENT_TYPES: Final[tuple[type[msgspec.Struct], ...]] = get_args(CallEvent)
+
+
 class _Versioned(msgspec.Struct, frozen=True, kw_only=True):
     v: int = VERSION
 
@@ -374,4 +377,4 @@ def open_envelope(envelope: Envelope) -> CallEvent | None:
 
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
 _decoder: Final[msgspec.json.Decoder[CallEvent]] = msgspec.json.Decoder(CallEvent)
-_KINDS: Final = frozenset(event_type.__struct_config__.tag for event_type in get_args(CallEvent))
+_KINDS: Final = frozenset(event_type.__struct_config__.tag for event_type in EVENT_TYPES)

@@ -98,3 +98,8 @@ def event(call_id: str, kind: str) -> str:
 def every_event_of(call_id: str) -> str:
     """One call's whole event log."""
     return f"ev.v1.{token(call_id)}.>"
+
+
+def every_event_of_kind(kind: str) -> str:
+    """One kind of event of every call."""
+    return f"ev.v1.*.{token(kind)}"

@@ -30,7 +30,9 @@ from trunkline_worker.agent import Agent
 from trunkline_worker.commands import Command, Finish, HangUp, Record
 from trunkline_worker.dialogue import Dialogue
 from trunkline_worker.model_link import Link, ModelLink
+from trunkline_worker.prices import NO_PRICES, PriceList
 from trunkline_worker.resample import ResamplerKind
+from trunkline_worker.spend import Spend
 from trunkline_worker.tools import Departure
 
 OFFER_S: Final = 60.0
@@ -88,10 +90,11 @@ class Call:
         agent: Agent,
         resampler: ResamplerKind,
         session_max_s: float = SESSION_MAX_S,
+        prices: PriceList = NO_PRICES,
     ) -> None:
         self.state = State.OFFERED
         self._started = CallStarted(caller=caller, called=called, agent=agent.name, worker=worker)
-        self._dialogue = Dialogue(agent, resampler, call_id)
+        self._dialogue = Dialogue(agent, resampler, call_id, prices)
         share = zlib.crc32(call_id.encode()) % 1000 / 1000
         self._model = ModelLink(agent, self._dialogue, share, session_max_s)
         self._deadline: float | None = None
@@ -110,6 +113,11 @@ class Call:
     def duration_ms(self) -> int:
         """Media time of the call so far."""
         return self._dialogue.media_ms
+
+    @property
+    def spend(self) -> Spend:
+        """What the call has cost so far."""
+        return self._dialogue.spend
 
     @property
     def interruptions(self) -> int:

@@ -39,8 +39,10 @@ from trunkline_worker.commands import (
 )
 from trunkline_worker.conversation import Conversation
 from trunkline_worker.playback import Cut, Playback
+from trunkline_worker.prices import NO_PRICES, PriceList
 from trunkline_worker.resample import ResamplerKind
 from trunkline_worker.response_gate import Request, ResponseGate, Wish
+from trunkline_worker.spend import Spend
 from trunkline_worker.turn_clock import TurnClock
 from trunkline_worker.uplink import Uplink
 
@@ -62,8 +64,11 @@ INTERRUPTED_RESPONSES_MAX: Final = 32
 class Dialogue:
     """One call's talk with one model session after another."""
 
-    def __init__(self, agent: Agent, resampler: ResamplerKind, call_id: str = "") -> None:
+    def __init__(
+        self, agent: Agent, resampler: ResamplerKind, call_id: str = "", prices: PriceList = NO_PRICES
+    ) -> None:
         self.gate = ResponseGate()
+        self.spend = Spend(prices, agent.model, agent.transcription_model)
         self.interruptions = 0
         self.agent_was_heard = False
         self._agent = agent
@@ -236,8 +241,9 @@ class Dialogue:
                 self._conversation.caller_stopped(item_id, self._taken_ms, now)
             case events.ItemAdded(_, item_id, role):
                 self._conversation.added(item_id, role, self.gate.active or "")
-            case events.CallerText(_, item_id, text):
-                return _records(self._conversation.caller_said(item_id, text))
+            case events.CallerText(_, item_id, text, usage):
+                turns = _records(self._conversation.caller_said(item_id, text))
+                return turns if usage is None else [*turns, Record(self.spend.on_transcription(usage))]
             case events.ResponseCreated(_, response_id):
                 self.gate.created(response_id, now)
             case events.ResponseDone():
@@ -349,7 +355,7 @@ class Dialogue:
             commands += [self._delete(item_id) for item_id in unheard]
         commands += _records(self._conversation.response_done(event.response_id, cut_off=cut_off))
         if event.usage is not None:
-            commands.append(Record(event.usage))
+            commands.append(Record(self.spend.on_response(event.usage)))
         commands += self.gate.done(event, now)
         return commands + self.actions.response_done(
             event, self.media_ms, now, interrupted=interrupted, spoke=spoke

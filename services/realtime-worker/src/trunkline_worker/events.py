@@ -7,8 +7,9 @@ one is recognised and ignored.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trunkline_common.call_events import ToolOutcome, Usage
+from trunkline_common.call_events import ToolOutcome, TranscriptionUsage, Usage
 from trunkline_common.control import StopReason
+from trunkline_worker.realtime_usage import LimitName
 
 AudioPath = Literal["pcm24k", "pcmu"]
 """What the model's session hears and speaks: PCM16 24 kHz, or Twilio's own μ-law 8 kHz."""
@@ -220,6 +221,25 @@ class CallerText:
     session: int
     item_id: str
     text: str | None
+    usage: TranscriptionUsage | None = None
+    """What writing them down took, where the model says so; its model and cost are not known yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """What the account may use in a minute, and what of that is left."""
+
+    name: LimitName
+    limit: float
+    remaining: float
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """The model told the account's limits (OpenAI: Realtime, rate_limits.updated)."""
+
+    session: int
+    limits: tuple[RateLimit, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +304,7 @@ ModelEvent = (
     | ToolCalled
     | McpCallEnded
     | CallerText
+    | RateLimits
     | ModelError
 )
 GatewayEvent = CallerAudio | Attached | MarkPlayed | KeyPressed | StreamStopped | LineMeasured

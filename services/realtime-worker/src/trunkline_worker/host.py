@@ -27,9 +27,11 @@ from trunkline_common.control import (
 from trunkline_common.frames import Fence
 from trunkline_common.service import Life
 from trunkline_worker import events, metrics, session
+from trunkline_worker.budget_watch import BudgetWatch
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
 from trunkline_worker.model_access import ModelAccess
+from trunkline_worker.prices import PriceList
 from trunkline_worker.profile_watch import WatchedProfiles
 from trunkline_worker.runner import CallRunner
 from trunkline_worker.settings import WorkerSettings
@@ -69,15 +71,19 @@ def worker_id() -> str:
 class Host:
     """All calls of one worker process."""
 
-    def __init__(self, settings: WorkerSettings, bus: Bus, profiles: WatchedProfiles) -> None:
+    def __init__(
+        self, settings: WorkerSettings, bus: Bus, profiles: WatchedProfiles, prices: PriceList
+    ) -> None:
         self.worker = worker_id()
         self._settings = settings
         self._bus = bus
         self._profiles = profiles
+        self._prices = prices
         self._downlink = Downlink(bus)
         self._event_log = EventLog(bus)
         self._access = ModelAccess(settings.model_connects_per_s)
         self._tool_runner = ToolRunner(ToolHosts.parse(settings.tool_hosts))
+        self._budget = BudgetWatch(settings.daily_budget_usd, bus)
         self._live: dict[str, _Held] = {}
         self._ended: OrderedDict[str, _Held] = OrderedDict()
         self._queue: Subscription | None = None
@@ -100,6 +106,8 @@ class Host:
             asyncio.create_task(self._profiles.run(), name="profiles"),
         ]
         try:
+            await self._budget.catch_up()
+            background.append(asyncio.create_task(self._budget.run(), name="budget"))
             session.prepare(self._settings)
             await self._match_queue_to_room()
             life.started()
@@ -175,6 +183,8 @@ class Host:
             return ""
         if self._draining:
             return "draining"
+        if self._budget.is_spent:
+            return "budget-spent"
         if len(self._live) + len(self._taking) >= self._settings.worker_capacity:
             return "full"
         if not self._access.allows_new_call():
@@ -186,6 +196,7 @@ class Host:
             self.worker,
             self._profiles.agent_for(request.called),
             self._settings,
+            self._prices,
             self._downlink,
             self._event_log,
             self._access,
@@ -296,11 +307,12 @@ class Host:
             await held.owner.end()
 
     async def _match_queue_to_room(self) -> None:
-        """Be in the queue group exactly while there is room."""
+        """Be in the queue group exactly while there is room, and money."""
         async with self._queue_lock:
             room = (
                 not self._draining
                 and len(self._live) < self._settings.worker_capacity
+                and not self._budget.is_spent
                 and self._access.allows_new_call()
             )
             if room and self._queue is None:

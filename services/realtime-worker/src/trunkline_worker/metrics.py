@@ -95,3 +95,66 @@ TOOL_SECONDS = Histogram(
 )
 TOOLS_RUNNING = Gauge("trunkline_tools_running", "Requests of tools under way.")
 TOOL_RETRIES = Counter("trunkline_tool_retries", "Requests of tools sent again.")
+TURN_PART_SECONDS = Histogram(
+    "trunkline_turn_part_seconds",
+    "Where the time of an answer went, by part; `own` is what our processes and the bus between them took.",
+    ["part"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+)
+for _part in (
+    "twilio_to_gateway", "gateway_to_worker", "worker_to_model", "model", "model_to_worker", "worker_to_gateway",
+    "gateway_to_twilio", "own",
+):  # fmt: skip
+    TURN_PART_SECONDS.labels(_part)
+
+TOKENS = Counter(
+    "trunkline_tokens",
+    "Tokens of the model's responses; input that was cached is counted as cached only.",
+    ["agent", "kind"],
+)
+TRANSCRIPTION_TOKENS = Counter(
+    "trunkline_transcription_tokens", "Tokens of transcriptions that are billed by tokens.", ["agent", "kind"]
+)
+TRANSCRIPTION_SECONDS = Counter(
+    "trunkline_transcription_billed_seconds", "Speech of transcriptions that are billed by time.", ["agent"]
+)
+COST_USD = Counter(
+    "trunkline_cost_usd",
+    "What calls cost by the price list, in USD: responses and transcriptions.",
+    ["agent", "kind"],
+)
+UNPRICED = Counter(
+    "trunkline_unpriced",
+    "Responses and transcriptions of a model without a price: what they cost is unknown.",
+    ["kind"],
+)
+for _kind in ("response", "transcription"):
+    UNPRICED.labels(_kind)
+CALL_MINUTES = Counter(
+    "trunkline_call_minutes",
+    "Minutes that callers and agent were connected, counted when a call ends.",
+    ["agent"],
+)
+RATE_LIMIT = Gauge(
+    "trunkline_model_rate_limit",
+    "What the account may use in a minute, as the model last told.",
+    ["model", "name"],
+)
+RATE_LIMIT_REMAINING = Gauge(
+    "trunkline_model_rate_limit_remaining", "What was left of it when the model last told.", ["model", "name"]
+)
+
+BUDGET_USD = Gauge(
+    "trunkline_budget_usd", "What all calls of a day (UTC) may cost together; 0 without a budget."
+)
+SPEND_USD_TODAY = Gauge(
+    "trunkline_spend_usd_today",
+    "What all calls of the fleet have cost since midnight UTC; known to workers with a budget.",
+)
+BUDGET_SPENT = Gauge(
+    "trunkline_budget_spent", "1 while the worker takes no new call because the budget is spent."
+)
+BUDGET_READ_AGAIN = Counter(
+    "trunkline_budget_read_again",
+    "Times that reading the event log for the budget began anew where it had stopped.",
+)

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.nodes import Node
 
+from trunkline_worker import yaml_file
 from trunkline_worker.agent import Agent, takes_reasoning
 from trunkline_worker.profiles import (
     ANY_NUMBER,
@@ -31,6 +30,7 @@ from trunkline_worker.tool_profiles import (
     TransferTargetProfile,
 )
 from trunkline_worker.tool_rules import ToolRules
+from trunkline_worker.yaml_file import Location, dotted, line_of
 
 PROFILE_BYTES_MAX: Final = 128 * 1024
 """Instructions end at 16,384 tokens (OpenAI: Realtime, limits), some 64 KiB; this is no profile."""
@@ -57,8 +57,6 @@ _TYPES: Final = {"turn_detection": "server_vad or semantic_vad", "tools": "http 
 
 _NO_TOOLS: Final = ToolRules()
 
-Location = tuple[str | int, ...]
-
 
 class ProfilesError(Exception):
     """A folder's profiles cannot be used; `problems` holds a line for each reason."""
@@ -80,7 +78,7 @@ class LoadedProfile:
 
     def place(self, *location: str | int) -> str:
         """Return "file:line" of a field."""
-        return f"{self.file}:{_line(self._root, location)}"
+        return f"{self.file}:{line_of(self._root, location)}"
 
 
 class ProfileSet:
@@ -157,19 +155,10 @@ def _content(path: Path) -> bytes:
 
 
 def _read(file: str, content: bytes, built_in: Agent, rules: ToolRules) -> LoadedProfile:
-    # YAML 1.2, plain values only: no tag makes an object.
-    yaml = YAML(typ="safe", pure=True)
     try:
-        root = yaml.compose(content.decode())
-        values = None if root is None else yaml.constructor.construct_document(root)
-    except UnicodeDecodeError:
-        raise ProfilesError([f"{file}: is not UTF-8 text"]) from None
-    except YAMLError as error:
-        raise ProfilesError([f"{file}{_yaml_problem(error)}"]) from None
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError):
-        # What the library raises for a tag on something else (`!!bool maybe`, `!!float` on nothing), for a date
-        # that does not exist, and for a thousand nested brackets.
-        raise ProfilesError([f"{file}: holds a tag, a date or a nesting that no profile needs"]) from None
+        values, root = yaml_file.read(content)
+    except yaml_file.UnreadableError as error:
+        raise ProfilesError([f"{file}{error}"]) from None
     if not isinstance(values, dict) or root is None:
         raise ProfilesError([f"{file}:1: must hold fields, such as `name: front desk`"])
     try:
@@ -177,7 +166,7 @@ def _read(file: str, content: bytes, built_in: Agent, rules: ToolRules) -> Loade
     except ValidationError as error:
         problems = sorted(_problem(file, root, problem) for problem in error.errors())
         raise ProfilesError([text for _, text in problems]) from None
-    not_allowed = [(_line(root, place), _dotted(place), why) for place, why in rules.problems(profile.tools)]
+    not_allowed = [(line_of(root, place), dotted(place), why) for place, why in rules.problems(profile.tools)]
     if not_allowed:
         raise ProfilesError([f"{file}:{line}: {where}: {why}" for line, where, why in not_allowed])
     loaded = LoadedProfile(file, profile, profile.agent(built_in, rules.secrets), content, root)
@@ -202,7 +191,7 @@ def _claimed_twice(loaded: Sequence[LoadedProfile]) -> list[str]:
             place = each.place(*location)
             first = claims.setdefault(claim, place)
             if first != place:
-                problems.append(f"{place}: {_dotted(location)}: is already taken at {first}")
+                problems.append(f"{place}: {dotted(location)}: is already taken at {first}")
     return problems
 
 
@@ -229,8 +218,8 @@ def _problem(file: str, root: Node, problem: Any) -> tuple[int, str]:
             message = f"must be {_TYPES[str(path[0])]}"
         case "dataclass_type" | "model_type" | "model_attributes_type":
             message = "must hold fields of its own, indented below it"
-    line = _line(root, location)
-    return line, f"{file}:{line}: {_dotted(location)}: {message}"
+    line = line_of(root, location)
+    return line, f"{file}:{line}: {dotted(location)}: {message}"
 
 
 def _nearest(path: Location) -> str:
@@ -252,37 +241,3 @@ def _description(path: Location) -> str:
 def _model(path: Location) -> type[BaseModel]:
     """Return what describes the level that holds the last part of `path`."""
     return _MODELS[tuple(part for part in path[:-1] if isinstance(part, str))]
-
-
-def _dotted(location: Location) -> str:
-    """Return a path as people count: `numbers[1]` is the first number."""
-    text = ""
-    for part in location:
-        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
-def _line(root: Node, location: Location) -> int:
-    """Return the line, from 1, of a field or of the deepest part of its path that the file has."""
-    node, line = root, root.start_mark.line
-    for part in location:
-        if isinstance(node, MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == part]
-            if not found:
-                break
-            line, node = found[0][0].start_mark.line, found[0][1]
-        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line
-        else:
-            break
-    return int(line) + 1
-
-
-def _yaml_problem(error: YAMLError) -> str:
-    """Return ":line: what", without the excerpt of the file that the library adds."""
-    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
-        return ": holds a character that YAML does not allow"
-    # "found duplicate key "greeting" with value "…""
-    what = str(error.problem).partition(" with value ")[0]
-    return f":{error.problem_mark.line + 1}: {what}"

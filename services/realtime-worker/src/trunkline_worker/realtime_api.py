@@ -12,13 +12,16 @@ from typing import Any, Final, Union, get_args
 
 import msgspec
 
-from trunkline_common.call_events import Usage
-from trunkline_worker import commands, events, realtime_items
+from trunkline_worker import commands, events, realtime_items, realtime_usage
 from trunkline_worker.realtime_refusals import FATAL_CODES, SESSION_OVER_CODES
+from trunkline_worker.realtime_usage import WireRateLimit
 from trunkline_worker.response_gate import retry_after_s
 
 HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 """What this shape adds to the upgrade request."""
+
+
+_NO_USAGE: Final = msgspec.Raw(b"null")
 
 
 class _Wire(msgspec.Struct, tag_field="type"):
@@ -71,23 +74,11 @@ class _ItemAdded(_Wire, tag="conversation.item.added"):
 class _TranscriptionCompleted(_Wire, tag="conversation.item.input_audio_transcription.completed"):
     item_id: str
     transcript: str = ""
+    usage: msgspec.Raw = _NO_USAGE
 
 
 class _TranscriptionFailed(_Wire, tag="conversation.item.input_audio_transcription.failed"):
     item_id: str
-
-
-class _TokenDetails(msgspec.Struct):
-    text_tokens: int | None = None
-    audio_tokens: int | None = None
-    cached_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    input_token_details: _TokenDetails | None = None
-    output_token_details: _TokenDetails | None = None
 
 
 class _StatusDetails(msgspec.Struct):
@@ -101,7 +92,7 @@ class _Response(msgspec.Struct):
     output: list[realtime_items.OutputItem] | None = None
     status: str | None = None
     status_details: _StatusDetails | None = None
-    usage: _Usage | None = None
+    usage: msgspec.Raw = _NO_USAGE
 
 
 class _ResponseCreated(_Wire, tag="response.created"):
@@ -126,6 +117,10 @@ class _McpCallCompleted(_Wire, tag="response.mcp_call.completed"):
 
 class _McpCallFailed(_Wire, tag="response.mcp_call.failed"):
     item_id: str
+
+
+class _RateLimitsUpdated(_Wire, tag="rate_limits.updated"):
+    rate_limits: list[WireRateLimit] | None = None
 
 
 class _AudioDelta(_Wire, tag="response.output_audio.delta"):
@@ -167,6 +162,7 @@ _Known = (
     | _ArgumentsDone
     | _McpCallCompleted
     | _McpCallFailed
+    | _RateLimitsUpdated
 )
 
 
@@ -239,8 +235,9 @@ def _meaning(wire: _Known, session: int) -> events.ModelEvent | None:
             return events.SpeechStopped(session, item_id, audio_end_ms)
         case _ItemAdded(item):
             return events.ItemAdded(session, item.id, item.role or "")
-        case _TranscriptionCompleted(item_id, transcript):
-            return events.CallerText(session, item_id, transcript)
+        case _TranscriptionCompleted(item_id, transcript, usage):
+            counted = realtime_usage.of_transcription(item_id, usage)
+            return events.CallerText(session, item_id, transcript, counted)
         case _TranscriptionFailed(item_id):
             return events.CallerText(session, item_id, None)
         case _ResponseCreated(response):
@@ -252,6 +249,8 @@ def _meaning(wire: _Known, session: int) -> events.ModelEvent | None:
             return events.ToolCalled(*called) if name else None
         case _McpCallCompleted(item_id) | _McpCallFailed(item_id):
             return events.McpCallEnded(session, item_id)
+        case _RateLimitsUpdated(rate_limits):
+            return _rate_limits(rate_limits, session)
         case _SessionCreated(body):
             return events.SessionCreated(session, body.id)
         case _SessionUpdated(echo):
@@ -271,26 +270,20 @@ def _response_done(response: _Response, session: int) -> events.ResponseDone:
         response.id,
         response.status or "",
         reason,
-        _usage(response.id, response.usage),
+        realtime_usage.of_response(response.id, response.usage),
         retry_after_s(message or ""),
         realtime_items.tool_calls(response.output or [], session, response.id),
     )
 
 
-def _usage(response_id: str, usage: _Usage | None) -> Usage | None:
-    if usage is None:
-        return None
-    inside = usage.input_token_details or _TokenDetails()
-    outside = usage.output_token_details or _TokenDetails()
-    return Usage(
-        response_id=response_id,
-        input_tokens=usage.input_tokens or 0,
-        input_text_tokens=inside.text_tokens or 0,
-        input_audio_tokens=inside.audio_tokens or 0,
-        cached_tokens=inside.cached_tokens or 0,
-        output_tokens=usage.output_tokens or 0,
-        output_text_tokens=outside.text_tokens or 0,
-        output_audio_tokens=outside.audio_tokens or 0,
+def _rate_limits(rate_limits: list[WireRateLimit] | None, session: int) -> events.RateLimits:
+    return events.RateLimits(
+        session,
+        tuple(
+            events.RateLimit(realtime_usage.limit_name(told.name), told.limit, told.remaining)
+            for told in rate_limits or ()
+            if told.limit is not None and told.remaining is not None
+        ),
     )
 
 

@@ -25,12 +25,13 @@ from trunkline_common.call_events import (
 )
 from trunkline_common.control import AssignRequest, NextStep
 from trunkline_common.frames import LATE_MS_MAX, Fence, Frame, FrameKind, Lateness, encode
-from trunkline_worker import commands, events, metrics, realtime_refusals
+from trunkline_worker import commands, events, metrics, realtime_refusals, usage_metrics
 from trunkline_worker.agent import Agent
 from trunkline_worker.call import Call, State
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
 from trunkline_worker.model_access import ModelAccess
+from trunkline_worker.prices import PriceList
 from trunkline_worker.session import Session
 from trunkline_worker.settings import WorkerSettings
 from trunkline_worker.tool_runner import ToolRunner
@@ -49,6 +50,7 @@ class CallRunner:
         worker: str,
         agent: Agent,
         settings: WorkerSettings,
+        prices: PriceList,
         downlink: Downlink,
         event_log: EventLog,
         access: ModelAccess,
@@ -85,6 +87,7 @@ class CallRunner:
             agent,
             settings.resampler,
             settings.session_max_s,
+            prices,
         )
         self._sessions: dict[int, Session] = {}
         self._session_in_use = 0
@@ -160,6 +163,10 @@ class CallRunner:
         """Hand one event to the core and perform what follows."""
         if self.finished:
             return
+        if isinstance(event, events.RateLimits):
+            # About the account, not about this call.
+            usage_metrics.tell_rate_limits(event, self._agent.model)
+            return
         self._received_at = time.perf_counter()
         self._guarded(lambda: self._call.handle(event, self._loop.time()))
 
@@ -233,6 +240,7 @@ class CallRunner:
                     metrics.TOOL_SECONDS.labels(outcome).observe(duration_ms / 1000)
             case CallEnded():
                 event = msgspec.structs.replace(event, events_expected=self._event_number + 1)
+        usage_metrics.count(event, self._agent.name)
         envelope = call_events.seal(
             event,
             call_id=self.call_id,

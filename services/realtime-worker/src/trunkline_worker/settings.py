@@ -119,6 +119,13 @@ class WorkerSettings(ModelSettings):
     worker_drain_s: float = Field(
         60, ge=1, le=3600, description="seconds that live calls get to end after SIGTERM"
     )
+    prices: Path | None = Field(None, description="price list (YAML); without it the one that comes along")
+    daily_budget_usd: float = Field(
+        0,
+        ge=0,
+        allow_inf_nan=False,
+        description="what all calls of a day (UTC) may cost together; then no new one is taken; 0: no limit",
+    )
     host: str = Field("127.0.0.1", description="address of the health and metrics pages")
     metrics_port: int = Field(9101, ge=0, le=65535, description="port of the health and metrics pages")
 

@@ -1,6 +1,6 @@
 """The role `trunkline_analyst`: reads the views and nothing else.
 
-What it may not do is a matter of grants: it owns nothing and may select from five views. Its settings are there
+What it may not do is a matter of grants: it owns nothing and may select from the views below. Its settings are there
 for accidents, not for enemies, because any session can change its own.
 
 It is looked at whenever `trunkline migrate` runs, because roles belong to the server and views to a database: the
@@ -17,7 +17,16 @@ from trunkline_transcripts import database
 from trunkline_transcripts.database import Trouble
 
 ROLE: Final = "trunkline_analyst"
-VIEWS: Final = ("call_summary", "conversation", "daily_usage", "interruptions", "turn_latency")
+VIEWS: Final = (
+    "call_summary",
+    "conversation",
+    "daily_usage",
+    "interruptions",
+    "model_connections",
+    "tool_usage",
+    "transfer_attempts",
+    "turn_latency",
+)
 """Everything it may read."""
 
 CREATE: Final = (

@@ -25,6 +25,7 @@ from trunkline_transcripts import metrics
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.entry import Entry, read
 from trunkline_transcripts.projection import project
+from trunkline_transcripts.rows import EventRow
 from trunkline_transcripts.store import Store, StoreError, Written
 
 BATCH_EVENTS_MAX: Final = 500
@@ -297,11 +298,10 @@ def batches(messages: Sequence[Msg]) -> Iterator[Sequence[Msg]]:
 
 
 def _count(written: Written, batch_events: int) -> None:
-    metrics.EVENTS_STORED.inc(written.events)
-    metrics.EVENTS_DUPLICATE.inc(batch_events - written.events)
-    metrics.CALLS_WRITTEN.inc(written.calls)
-    metrics.TURNS_WRITTEN.inc(written.turns)
-    metrics.USAGE_WRITTEN.inc(written.usage)
+    metrics.EVENTS_STORED.inc(written[EventRow])
+    metrics.EVENTS_DUPLICATE.inc(batch_events - written[EventRow])
+    for row_type, rows in written.items():
+        metrics.ROWS_WRITTEN.labels(row_type.table).inc(rows)
     metrics.BATCH_EVENTS.observe(batch_events)
 
 

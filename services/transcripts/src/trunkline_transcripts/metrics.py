@@ -15,7 +15,7 @@ EVENTS_REDELIVERED: Final = Counter(
 )
 EVENTS_UNKNOWN: Final = Counter(
     "trunkline_transcripts_events_unknown",
-    "Events of a kind that this version does not know: kept in `events`, not in `calls`, `turns` or `usage`.",
+    "Events of a kind that this version does not know: kept in `events` and in no other table.",
 )
 NULS_REPLACED: Final = Counter(
     "trunkline_transcripts_nuls_replaced",
@@ -26,14 +26,10 @@ DEAD_LETTERS: Final = Counter(
     "Events copied to the dead letters because they cannot be stored: `unreadable` or `refused` by Postgres.",
     ["reason"],
 )
-CALLS_WRITTEN: Final = Counter(
-    "trunkline_transcripts_calls_written", "Rows of `calls` inserted or completed, once per call and batch."
-)
-TURNS_WRITTEN: Final = Counter(
-    "trunkline_transcripts_turns_written", "Rows of `turns` inserted or completed, once per turn and batch."
-)
-USAGE_WRITTEN: Final = Counter(
-    "trunkline_transcripts_usage_written", "Rows of `usage` inserted: responses whose tokens are known."
+ROWS_WRITTEN: Final = Counter(
+    "trunkline_transcripts_rows_written",
+    "Rows inserted or completed, once per row and batch.",
+    ["table"],
 )
 BATCH_EVENTS: Final = Histogram(
     "trunkline_transcripts_batch_events",

@@ -1,220 +1,55 @@
-"""A batch of events as rows: all of them for `events`, the known kinds for `calls`, `turns` and `usage` as well. Pure.
+"""A batch of events as rows: all of them for `events`, the known kinds for the other tables as well. Pure.
 
-Events arrive in any order, more than once, and split over batches in any way; the rows must come out the same.
-So the columns of `calls` and `turns` are in groups. One event tells a whole group, together with its version, and
-of two that tell the same group the higher version is kept. `store` applies that rule between a batch and the
-table; here it is applied within the batch, because one statement may not write a row twice.
+What a field of an event means is a column of the same name, unless it is said here. See `rows` for what becomes of
+two events that tell the same.
 """
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Final
 
 import msgspec
 
+from trunkline_common import call_events
 from trunkline_common.call_events import (
     AgentTurn,
     CallAttached,
     CallEnded,
     CallerTurn,
+    CallEvent,
     CallStarted,
+    LimitReached,
     ModelConnected,
+    ModelLost,
+    ToolCalled,
+    ToolReturned,
+    TranscriptionUsage,
+    TransferChanged,
     TurnLatency,
     Usage,
 )
 from trunkline_transcripts.entry import Entry
-
-EventNumber = tuple[int, int, int]
-"""attach, assign, n: the order of a call's events whatever order they arrive in."""
+from trunkline_transcripts.rows import (
+    ROW_TYPES,
+    CallRow,
+    EventRow,
+    LimitRow,
+    ModelSessionRow,
+    Row,
+    ToolCallRow,
+    TranscriptionUsageRow,
+    TransferRow,
+    TurnRow,
+    UsageRow,
+)
 
 AGENT_TURN_REVISION: Final = 1
 """An agent's turn is told once, when it is over."""
 LATENCY_REVISION: Final = 0
 """A latency tells who speaks and where; any turn is newer."""
 
-
-class Group(NamedTuple):
-    """Columns that one event tells together."""
-
-    version: str
-    """The column by which the highest is found; None is below all."""
-    columns: tuple[str, ...]
-
-
-class EventRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `events`; the fields are the columns."""
-
-    call_started_at: datetime
-    call_id: str
-    attach: int
-    assign: int
-    n: int
-    at: datetime
-    kind: str
-    data: msgspec.Raw
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """The primary key."""
-        return (self.call_started_at, self.call_id, self.attach, self.assign, self.n)
-
-    def absorb(self, _copy: Self) -> Self:
-        """An event never changes."""
-        return self
-
-
-class _GroupedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    groups: ClassVar[tuple[Group, ...]]
-
-    def absorb(self, other: Self) -> Self:
-        """Return the one row that is left of two with the same key."""
-        told_by_other: dict[str, Any] = {}
-        for version, columns in self.groups:
-            ours, theirs = getattr(self, version), getattr(other, version)
-            if theirs is not None and (ours is None or theirs > ours):
-                told_by_other |= {column: getattr(other, column) for column in (version, *columns)}
-        return msgspec.structs.replace(self, **told_by_other)
-
-
-class CallRow(_GroupedRow, frozen=True, kw_only=True, omit_defaults=True):
-    """A row of `calls` as far as a batch tells it; the fields are the columns."""
-
-    groups: ClassVar = (
-        Group("started_from", ("caller", "called", "agent", "worker")),
-        Group("attached_from", ("gateway", "stream_sid")),
-        Group("model_from", ("model", "model_session_id", "model_connect_ms")),
-        Group(
-            "ended_from",
-            ("ended_at", "duration_ms", "outcome", "reason", "interruptions", "events_expected"),
-        ),
-    )
-
-    call_started_at: datetime
-    call_id: str
-    caller: str | None = None
-    called: str | None = None
-    agent: str | None = None
-    worker: str | None = None
-    started_from: EventNumber | None = None
-    gateway: str | None = None
-    stream_sid: str | None = None
-    answered_at: datetime | None = None
-    """Stands outside the groups: the first stream counts, not the last."""
-    attached_from: EventNumber | None = None
-    model: str | None = None
-    model_session_id: str | None = None
-    model_connect_ms: float | None = None
-    model_from: EventNumber | None = None
-    ended_at: datetime | None = None
-    duration_ms: int | None = None
-    outcome: str | None = None
-    reason: str | None = None
-    interruptions: int | None = None
-    events_expected: int | None = None
-    ended_from: EventNumber | None = None
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """The primary key."""
-        return (self.call_started_at, self.call_id)
-
-    def absorb(self, other: Self) -> Self:
-        """Return the one row that is left of two of the same call."""
-        moments = [moment for moment in (self.answered_at, other.answered_at) if moment]
-        return msgspec.structs.replace(super().absorb(other), answered_at=min(moments, default=None))
-
-
-class TurnRow(_GroupedRow, frozen=True, kw_only=True, omit_defaults=True):
-    """A row of `turns` as far as a batch tells it; the fields are the columns."""
-
-    groups: ClassVar = (
-        Group(
-            "revision",
-            (
-                "speaker", "position", "start_ms", "end_ms", "text",
-                "heard_text", "generated_ms", "heard_ms", "interrupted", "transcription",
-            ),
-        ),
-        # Told once; all of its copies are the same.
-        Group(
-            "response_ms",
-            (
-                "twilio_to_gateway_ms", "gateway_to_worker_ms", "worker_to_model_ms", "model_ms",
-                "model_to_worker_ms", "worker_to_gateway_ms", "gateway_to_twilio_ms", "worker_ms",
-            ),
-        ),
-    )  # fmt: skip
-
-    call_started_at: datetime
-    call_id: str
-    attach: int
-    assign: int
-    item_id: str
-    speaker: str
-    position: int
-    start_ms: int | None = None
-    end_ms: int | None = None
-    text: str | None = None
-    heard_text: str | None = None
-    generated_ms: int | None = None
-    heard_ms: int | None = None
-    interrupted: bool | None = None
-    transcription: str | None = None
-    revision: int
-    response_ms: float | None = None
-    twilio_to_gateway_ms: float | None = None
-    gateway_to_worker_ms: float | None = None
-    worker_to_model_ms: float | None = None
-    model_ms: float | None = None
-    model_to_worker_ms: float | None = None
-    worker_to_gateway_ms: float | None = None
-    gateway_to_twilio_ms: float | None = None
-    worker_ms: float | None = None
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """The primary key."""
-        return (self.call_started_at, self.call_id, self.attach, self.assign, self.item_id)
-
-
-class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `usage`; the fields are the columns."""
-
-    call_started_at: datetime
-    call_id: str
-    attach: int
-    assign: int
-    n: int
-    at: datetime
-    response_id: str
-    input_tokens: int
-    input_text_tokens: int
-    input_audio_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    output_text_tokens: int
-    output_audio_tokens: int
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """The primary key."""
-        return (self.call_started_at, self.call_id, self.attach, self.assign, self.n)
-
-    def absorb(self, _copy: Self) -> Self:
-        """An event never changes."""
-        return self
-
-
-class Rows(NamedTuple):
-    """What a batch writes: sorted by key, and no key twice in a table."""
-
-    events: Sequence[EventRow]
-    calls: Sequence[CallRow]
-    turns: Sequence[TurnRow]
-    usage: Sequence[UsageRow]
-
-
-Row = TypeVar("Row", EventRow, CallRow, TurnRow, UsageRow)
+Rows = Mapping[type[Row], Sequence[Row]]
+"""What a batch writes, by table: sorted by key, and no key twice. A table that it does not write is not there."""
 
 
 def project(entries: Iterable[Entry]) -> Rows:
@@ -222,35 +57,21 @@ def project(entries: Iterable[Entry]) -> Rows:
 
     They are sorted so that processes that write the same rows lock them in the same order.
     """
-    events: dict[tuple[Any, ...], EventRow] = {}
-    calls: dict[tuple[Any, ...], CallRow] = {}
-    turns: dict[tuple[Any, ...], TurnRow] = {}
-    usage: dict[tuple[Any, ...], UsageRow] = {}
+    tables: dict[type[Row], dict[tuple[Any, ...], Row]] = {}
     for entry in entries:
-        _add(_event_row(entry), events)
-        match _told_by(entry):
-            case CallRow() as row:
-                _add(row, calls)
-            case TurnRow() as row:
-                _add(row, turns)
-            case UsageRow() as row:
-                _add(row, usage)
-    return Rows(_sorted(events), _sorted(calls), _sorted(turns), _sorted(usage))
+        for row in _told_by(entry):
+            rows = tables.setdefault(type(row), {})
+            key = row.key
+            earlier = rows.get(key)
+            rows[key] = row if earlier is None else earlier.absorb(row)
+    return {row_type: [rows[key] for key in sorted(rows)] for row_type, rows in tables.items()}
 
 
-def _add(row: Row, rows: dict[tuple[Any, ...], Row]) -> None:
-    key = row.key
-    earlier = rows.get(key)
-    rows[key] = row if earlier is None else earlier.absorb(row)
-
-
-def _sorted(rows: dict[tuple[Any, ...], Row]) -> list[Row]:
-    return [rows[key] for key in sorted(rows)]
-
-
-def _event_row(entry: Entry) -> EventRow:
+def _told_by(entry: Entry) -> Iterator[Row]:
+    """Yield the event itself, and what it tells of a call, a turn, a response and so on."""
     envelope = entry.envelope
-    return EventRow(
+    # The one row that every event has: without the dictionaries of the others.
+    yield EventRow(
         call_started_at=entry.call_started_at,
         call_id=envelope.call_id,
         attach=envelope.fence.attach,
@@ -260,42 +81,35 @@ def _event_row(entry: Entry) -> EventRow:
         kind=envelope.kind,
         data=envelope.data,
     )
-
-
-def _told_by(entry: Entry) -> CallRow | TurnRow | UsageRow | None:
-    """Return what the event tells of a call, a turn or a response, if anything."""
     match entry.event:
-        case CallStarted() | CallAttached() | ModelConnected() | CallEnded() as event:
-            return _call_row(entry, event)
+        case CallStarted() | CallAttached() | CallEnded() as event:
+            yield _call_row(entry, event)
+        case ModelConnected() as event:
+            yield _call_row(entry, event)
+            yield _model_session_row(entry, event)
+        case ModelLost() as event:
+            yield _model_session_row(entry, event)
         case CallerTurn() | AgentTurn() | TurnLatency() as event:
-            return _turn_row(entry, event)
+            yield _turn_row(entry, event)
+        case ToolCalled() | ToolReturned() as event:
+            yield _tool_call_row(entry, event)
         case Usage() as event:
-            return _usage_row(entry, event)
-        case _:
-            return None
+            yield UsageRow(**_of_event(entry), **_priced(event, UsageRow))
+        case TranscriptionUsage() as event:
+            yield TranscriptionUsageRow(**_of_event(entry), **_priced(event, TranscriptionUsageRow))
+        case TransferChanged() as event:
+            yield TransferRow(**_of_event(entry), **_same(event, TransferRow))
+        case LimitReached(limit=limit, at_ms=at_ms):
+            yield LimitRow(**_of_event(entry), limit_name=limit, at_ms=at_ms)
 
 
 def _call_row(entry: Entry, event: CallStarted | CallAttached | ModelConnected | CallEnded) -> CallRow:
-    call: dict[str, Any] = {"call_started_at": entry.call_started_at, "call_id": entry.envelope.call_id}
-    number = (*entry.envelope.fence, entry.envelope.n)
+    call, number = _of_call(entry), (*entry.envelope.fence, entry.envelope.n)
     match event:
         case CallStarted():
-            return CallRow(
-                **call,
-                caller=event.caller,
-                called=event.called,
-                agent=event.agent,
-                worker=event.worker,
-                started_from=number,
-            )
+            return CallRow(**call, **_same(event, CallRow), started_from=number)
         case CallAttached():
-            return CallRow(
-                **call,
-                gateway=event.gateway,
-                stream_sid=event.stream_sid,
-                answered_at=entry.at,
-                attached_from=number,
-            )
+            return CallRow(**call, **_same(event, CallRow), answered_at=entry.at, attached_from=number)
         case ModelConnected():
             return CallRow(
                 **call,
@@ -305,83 +119,104 @@ def _call_row(entry: Entry, event: CallStarted | CallAttached | ModelConnected |
                 model_from=number,
             )
         case CallEnded():
-            return CallRow(
-                **call,
-                ended_at=entry.at,
-                duration_ms=event.duration_ms,
-                outcome=event.outcome,
-                reason=event.reason,
-                interruptions=event.interruptions,
-                events_expected=event.events_expected,
-                ended_from=number,
-            )
+            return CallRow(**call, **_same(event, CallRow), ended_at=entry.at, ended_from=number)
 
 
 def _turn_row(entry: Entry, event: CallerTurn | AgentTurn | TurnLatency) -> TurnRow:
-    turn: dict[str, Any] = {
-        "call_started_at": entry.call_started_at,
-        "call_id": entry.envelope.call_id,
-        "attach": entry.envelope.fence.attach,
-        "assign": entry.envelope.fence.assign,
-        "item_id": event.item_id,
-        "position": event.position,
-    }
+    turn = _of_owner(entry) | _same(event, TurnRow)
     match event:
         case CallerTurn():
-            return TurnRow(
-                **turn,
-                speaker="caller",
-                start_ms=event.start_ms,
-                end_ms=event.end_ms,
-                text=event.text,
-                transcription=event.transcription,
-                revision=event.revision,
-            )
+            return TurnRow(**turn, speaker="caller")
         case AgentTurn():
-            return TurnRow(
-                **turn,
-                speaker="agent",
-                start_ms=event.start_ms,
-                end_ms=event.end_ms,
-                text=event.generated_text,
-                heard_text=event.heard_text,
-                generated_ms=event.generated_ms,
-                heard_ms=event.heard_ms,
-                interrupted=event.interrupted,
-                revision=AGENT_TURN_REVISION,
-            )
+            return TurnRow(**turn, speaker="agent", text=event.generated_text, revision=AGENT_TURN_REVISION)
         case TurnLatency():
-            return TurnRow(
-                **turn,
-                speaker="agent",
-                revision=LATENCY_REVISION,
-                response_ms=event.response_ms,
-                twilio_to_gateway_ms=event.twilio_to_gateway_ms,
-                gateway_to_worker_ms=event.gateway_to_worker_ms,
-                worker_to_model_ms=event.worker_to_model_ms,
-                model_ms=event.model_ms,
-                model_to_worker_ms=event.model_to_worker_ms,
-                worker_to_gateway_ms=event.worker_to_gateway_ms,
-                gateway_to_twilio_ms=event.gateway_to_twilio_ms,
-                worker_ms=event.worker_ms,
+            return TurnRow(**turn, speaker="agent", revision=LATENCY_REVISION)
+
+
+def _tool_call_row(entry: Entry, event: ToolCalled | ToolReturned) -> ToolCallRow:
+    call, number = _of_call(entry), (*entry.envelope.fence, entry.envelope.n)
+    match event:
+        case ToolCalled():
+            told = _same(event, ToolCallRow) | {"arguments": _as_json(event.arguments)}
+            return ToolCallRow(**call, **told, called_at=entry.at, called_from=number)
+        case ToolReturned():
+            told = _same(event, ToolCallRow)
+            # Whoever called it told its name.
+            del told["name"]
+            return ToolCallRow(**call, **told, returned_at=entry.at, returned_from=number)
+
+
+def _model_session_row(entry: Entry, event: ModelConnected | ModelLost) -> ModelSessionRow:
+    owner, n = _of_owner(entry), entry.envelope.n
+    match event:
+        case ModelConnected():
+            told = _same(event, ModelSessionRow)
+            return ModelSessionRow(**owner, **told, connected_at=entry.at, connected_n=n)
+        case ModelLost():
+            return ModelSessionRow(
+                **owner,
+                session=event.session,
+                lost_at=entry.at,
+                lost_reason=event.reason,
+                lost_fatal=event.fatal,
+                lost_n=n,
             )
 
 
-def _usage_row(entry: Entry, event: Usage) -> UsageRow:
+def _priced(event: Usage | TranscriptionUsage, row_type: type[Row]) -> dict[str, Any]:
+    """Return the columns of what was counted; what nobody knows is an empty word in the event and null in the row."""
+    return _same(event, row_type) | {"model": event.model or None, "price_date": event.price_date or None}
+
+
+def _as_json(arguments: str) -> Any:
+    """Return what the model wrote as JSON, or, where Postgres would not take it for that, as the text it is."""
+    if r"\u0000" not in arguments:
+        try:
+            return msgspec.json.decode(arguments)
+        except (ValueError, RecursionError):
+            return arguments
+    return arguments
+
+
+def _of_call(entry: Entry) -> dict[str, Any]:
+    return {"call_started_at": entry.call_started_at, "call_id": entry.envelope.call_id}
+
+
+def _of_owner(entry: Entry) -> dict[str, Any]:
     envelope = entry.envelope
-    return UsageRow(
-        call_started_at=entry.call_started_at,
-        call_id=envelope.call_id,
-        attach=envelope.fence.attach,
-        assign=envelope.fence.assign,
-        n=envelope.n,
-        at=entry.at,
-        response_id=event.response_id,
-        input_tokens=event.input_tokens,
-        input_text_tokens=event.input_text_tokens,
-        input_audio_tokens=event.input_audio_tokens,
-        cached_tokens=event.cached_tokens,
-        output_tokens=event.output_tokens,
-        output_text_tokens=event.output_text_tokens,
-        output_audio_tokens=event.output_audio_tokens,
-    )
+    attach, assign = envelope.fence
+    return {
+        "call_started_at": entry.call_started_at,
+        "call_id": envelope.call_id,
+        "attach": attach,
+        "assign": assign,
+    }
+
+
+def _of_event(entry: Entry) -> dict[str, Any]:
+    columns = _of_owner(entry)
+    columns["n"] = entry.envelope.n
+    columns["at"] = entry.at
+    return columns
+
+
+def _same(event: CallEvent, row_type: type[Row]) -> dict[str, Any]:
+    names, values = _SHARED[type(event), row_type]
+    return dict(zip(names, values(event), strict=True))
+
+
+def _shared(
+    event_type: type[msgspec.Struct], row_type: type[Row]
+) -> tuple[tuple[str, ...], Callable[[CallEvent], Sequence[Any]]]:
+    columns = set(row_type.__struct_fields__)
+    names = tuple(name for name in event_type.__struct_fields__ if name in columns)
+    return names, attrgetter(*names) if len(names) > 1 else lambda event: [
+        getattr(event, name) for name in names
+    ]
+
+
+_SHARED: Final = {
+    (event_type, row_type): _shared(event_type, row_type)
+    for event_type in call_events.EVENT_TYPES
+    for row_type in ROW_TYPES
+}

@@ -5,37 +5,83 @@ midnight on the 31st stays together. A call that another worker takes over, or t
 again, continues under the next fence (`attach`, `assign`).
 """
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
     Boolean,
     Column,
     Computed,
+    Date,
     DateTime,
     Double,
     Index,
     Integer,
     MetaData,
+    Numeric,
     PrimaryKeyConstraint,
     Table,
     Text,
     func,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
+from sqlalchemy.schema import SchemaItem
+
+from trunkline_transcripts.rows import (
+    CallRow,
+    EventRow,
+    LimitRow,
+    ModelSessionRow,
+    Row,
+    ToolCallRow,
+    TranscriptionUsageRow,
+    TransferRow,
+    TurnRow,
+    UsageRow,
+)
 
 _MOMENT: Final = DateTime(timezone=True)
-_BY_MONTH: Final = "range (call_started_at)"
 
 metadata: Final = MetaData()
 
-events: Final = Table(
-    "events",
-    metadata,
-    Column("call_started_at", _MOMENT, comment="When the call reached us."),
-    Column("call_id", Text, comment="Twilio's CallSid."),
-    Column("attach", Integer, comment="How often Twilio had attached the call to us: 1, 2, …"),
-    Column("assign", Integer, comment="How often a worker had been assigned within this attach: 1, 2, …"),
+
+def _of_call() -> Iterator[Column[Any]]:
+    yield Column("call_started_at", _MOMENT, comment="When the call reached us.")
+    yield Column("call_id", Text, comment="Twilio's CallSid.")
+
+
+def _of_owner() -> Iterator[Column[Any]]:
+    yield from _of_call()
+    yield Column("attach", Integer, comment="How often Twilio had attached the call to us: 1, 2, …")
+    yield Column(
+        "assign", Integer, comment="How often a worker had been assigned within this attach: 1, 2, …"
+    )
+
+
+def _of_event(at: str) -> Iterator[Column[Any]]:
+    yield from _of_owner()
+    yield Column(
+        "n", Integer, comment="Number of the event that this row comes from, under its attach and assign."
+    )
+    yield Column("at", _MOMENT, nullable=False, comment=at)
+
+
+def _by_month(row_type: type[Row], *parts: SchemaItem, comment: str) -> Table:
+    """Return the table; its key, the same for the code and the database, is the row's."""
+    return Table(
+        row_type.table,
+        metadata,
+        *parts,
+        PrimaryKeyConstraint(*row_type.key_columns),
+        postgresql_partition_by="range (call_started_at)",
+        comment=comment,
+    )
+
+
+events: Final = _by_month(
+    EventRow,
+    *_of_owner(),
     Column(
         "n", Integer, comment="Number of the event under its attach and assign: 0, 1, 2, … without holes."
     ),
@@ -51,16 +97,12 @@ events: Final = Table(
         server_default=func.now(),
         comment="When this row was written, by the clock of the database.",
     ),
-    PrimaryKeyConstraint("call_started_at", "call_id", "attach", "assign", "n"),
-    postgresql_partition_by=_BY_MONTH,
-    comment="Every call's event log as the workers wrote it. calls, turns and usage are made from it.",
+    comment="Every call's event log as the workers wrote it. The other tables are made from it.",
 )
 
-calls: Final = Table(
-    "calls",
-    metadata,
-    Column("call_started_at", _MOMENT, comment="When the call reached us."),
-    Column("call_id", Text, comment="Twilio's CallSid."),
+calls: Final = _by_month(
+    CallRow,
+    *_of_call(),
     Column("caller", Text, comment="Who called: a phone number as Twilio gave it. Personal data."),
     Column("called", Text, comment="The number that was called."),
     Column("agent", Text, comment="Name of the agent profile that answered."),
@@ -119,19 +161,13 @@ calls: Final = Table(
         ARRAY(Integer),
         comment="The event that the columns about the end come from: attach, assign, n.",
     ),
-    PrimaryKeyConstraint("call_started_at", "call_id"),
     Index("calls_call_id", "call_id"),
-    postgresql_partition_by=_BY_MONTH,
     comment="One row per call. Where several events tell the same, the one with the highest attach and assign counts.",
 )
 
-turns: Final = Table(
-    "turns",
-    metadata,
-    Column("call_started_at", _MOMENT, comment="When the call reached us."),
-    Column("call_id", Text, comment="Twilio's CallSid."),
-    Column("attach", Integer, comment="How often Twilio had attached the call to us: 1, 2, …"),
-    Column("assign", Integer, comment="How often a worker had been assigned within this attach: 1, 2, …"),
+turns: Final = _by_month(
+    TurnRow,
+    *_of_owner(),
     Column("item_id", Text, comment="The model's name of this piece of the conversation."),
     Column("speaker", Text, nullable=False, comment="caller or agent."),
     Column(
@@ -190,23 +226,13 @@ turns: Final = Table(
         Computed("""to_tsvector('simple'::regconfig, "left"(text, 50000))""", persisted=True),
         comment="The words of text for full-text search: words @@ websearch_to_tsquery('simple', '…').",
     ),
-    PrimaryKeyConstraint("call_started_at", "call_id", "attach", "assign", "item_id"),
     Index("turns_words", "words", postgresql_using="gin"),
-    postgresql_partition_by=_BY_MONTH,
     comment="What was said, turn by turn, what of it was heard, and how fast the agent answered.",
 )
 
-usage: Final = Table(
-    "usage",
-    metadata,
-    Column("call_started_at", _MOMENT, comment="When the call reached us."),
-    Column("call_id", Text, comment="Twilio's CallSid."),
-    Column("attach", Integer, comment="How often Twilio had attached the call to us: 1, 2, …"),
-    Column("assign", Integer, comment="How often a worker had been assigned within this attach: 1, 2, …"),
-    Column(
-        "n", Integer, comment="Number of the event that this row comes from, under its attach and assign."
-    ),
-    Column("at", _MOMENT, nullable=False, comment="When the response was over, by the clock of the worker."),
+usage: Final = _by_month(
+    UsageRow,
+    *_of_event("When the response was over, by the clock of the worker."),
     Column("response_id", Text, nullable=False, comment="The model's name of the response."),
     Column(
         "input_tokens",
@@ -225,7 +251,132 @@ usage: Final = Table(
     Column("output_tokens", Integer, nullable=False, comment="All tokens that came out."),
     Column("output_text_tokens", Integer, nullable=False, comment="Text among output_tokens."),
     Column("output_audio_tokens", Integer, nullable=False, comment="Audio among output_tokens."),
-    PrimaryKeyConstraint("call_started_at", "call_id", "attach", "assign", "n"),
-    postgresql_partition_by=_BY_MONTH,
+    Column(
+        "cached_text_tokens", Integer, comment="Text among cached_tokens. Null: stored before it was counted."
+    ),
+    Column(
+        "cached_audio_tokens",
+        Integer,
+        comment="Audio among cached_tokens. Null: stored before it was counted.",
+    ),
+    Column(
+        "reasoning_tokens",
+        Integer,
+        comment="Output that was never spoken. Null: stored before it was counted.",
+    ),
+    Column("model", Text, comment="The model that answered. Null: stored before it was told."),
+    Column("cost_usd", Numeric, comment="What the response cost, in USD. Null: the model has no price."),
+    Column("price_date", Date, comment="Date of the price list by which cost_usd was reckoned."),
     comment="The tokens of each response, as the model counted them.",
+)
+
+transcription_usage: Final = _by_month(
+    TranscriptionUsageRow,
+    *_of_event("When the text came, by the clock of the worker."),
+    Column("item_id", Text, nullable=False, comment="The caller's turn that was written down, as in turns."),
+    Column("model", Text, comment="The model that wrote it down."),
+    Column("seconds", Double, comment="How much speech was billed. Null: this model is billed by tokens."),
+    Column("input_tokens", Integer, comment="Tokens that went in. Null: this model is billed by time."),
+    Column("output_tokens", Integer, comment="Tokens that came out. Null: this model is billed by time."),
+    Column("cost_usd", Numeric, comment="What it cost, in USD. Null: the model has no price."),
+    Column("price_date", Date, comment="Date of the price list by which cost_usd was reckoned."),
+    comment="What writing down each turn of the caller took: billed apart from the responses.",
+)
+
+tool_calls: Final = _by_month(
+    ToolCallRow,
+    *_of_call(),
+    Column("tool_call_id", Text, comment="The model's name of this call of a tool."),
+    Column("called_at", _MOMENT, comment="When the model called the tool, by the clock of the worker."),
+    Column("item_id", Text, comment="The model's name of this piece of the conversation."),
+    Column("name", Text, comment="The tool's name."),
+    Column(
+        "arguments",
+        JSONB,
+        comment="What the model gave the tool. A JSON string: what it wrote was no JSON, and this is its text.",
+    ),
+    Column("at_ms", Integer, comment="When it was called, in ms since the call's first audio."),
+    Column(
+        "called_from",
+        ARRAY(Integer),
+        comment="The event that the columns above come from: attach, assign, n.",
+    ),
+    Column("returned_at", _MOMENT, comment="When the model was given the answer. Null: not (yet)."),
+    Column(
+        "outcome",
+        Text,
+        comment="How it went: ok, failed, timeout, refused (never called) or cancelled. Null: not over (yet).",
+    ),
+    Column("output", Text, comment="The answer as the model was given it."),
+    Column("duration_ms", Double, comment="How long the tool took."),
+    Column(
+        "http_status",
+        Integer,
+        comment="The HTTP status of its answer. Null: none came, or it is no HTTP tool.",
+    ),
+    Column(
+        "returned_from",
+        ARRAY(Integer),
+        comment="The event that the columns about the answer come from: attach, assign, n.",
+    ),
+    comment="Every call of a tool by the model, with its answer.",
+)
+
+model_sessions: Final = _by_month(
+    ModelSessionRow,
+    *_of_owner(),
+    Column("session", Integer, comment="Number of the model's session under its attach and assign: 1, 2, …"),
+    Column(
+        "connected_at",
+        _MOMENT,
+        comment="When the model had accepted its configuration. Null: it never did.",
+    ),
+    Column("model", Text, comment="The model."),
+    Column("session_id", Text, comment="The model vendor's name of the session, for its support."),
+    Column(
+        "connect_ms",
+        Double,
+        comment="From the first attempt to connect this session until the model accepted its configuration.",
+    ),
+    Column(
+        "media_start_ms",
+        Integer,
+        comment="The first of the caller's speech that it was sent, in ms since the call's first audio.",
+    ),
+    Column(
+        "cause",
+        Text,
+        comment="Why it was opened: start, restored (the one before was lost) or rotated (it was about to expire).",
+    ),
+    Column("items", Integer, comment="Items of the conversation so far that it was given."),
+    Column("connected_n", Integer, comment="Number of the event that the columns above come from."),
+    Column("lost_at", _MOMENT, comment="When it was refused or lost. Null: it was not, or not yet."),
+    Column("lost_reason", Text, comment="Why: an error code of the model, close-<code> or connect-<what>."),
+    Column("lost_fatal", Boolean, comment="Whether trying again could not help."),
+    Column("lost_n", Integer, comment="Number of the event that the columns about the loss come from."),
+    comment="Every session with the model: opened, restored or rotated, and how it was lost.",
+)
+
+transfers: Final = _by_month(
+    TransferRow,
+    *_of_event("When this became known, by the clock of the worker."),
+    Column(
+        "target", Text, nullable=False, comment="Name of the target in the agent profile, not its number."
+    ),
+    Column(
+        "status",
+        Text,
+        nullable=False,
+        comment="dialing, answered, no-answer, busy, failed or canceled.",
+    ),
+    Column("at_ms", Integer, nullable=False, comment="The same moment in ms since the call's first audio."),
+    comment="Each step of putting a caller through to somebody.",
+)
+
+limits_reached: Final = _by_month(
+    LimitRow,
+    *_of_event("When it was reached, by the clock of the worker."),
+    Column("limit_name", Text, nullable=False, comment="minutes, silence, cost or tools."),
+    Column("at_ms", Integer, nullable=False, comment="The same moment in ms since the call's first audio."),
+    comment="Each limit of the agent profile that a call reached.",
 )
