@@ -18,7 +18,7 @@ Rules:
 from typing import Final
 
 from trunkline_common.call_events import AgentTurn, CallerTurn
-from trunkline_worker import events, realtime_api
+from trunkline_worker import events, realtime_refusals
 from trunkline_worker.actions import Actions
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import (
@@ -250,8 +250,8 @@ class Dialogue:
             case events.SessionRoundTrip(_, rtt_ms):
                 self._clock.model_rtt_ms = rtt_ms
             case events.ModelError(_, code):
-                detail = "" if code in realtime_api.BENIGN_CODES else code
-                busy = code == realtime_api.ALREADY_ANSWERING
+                detail = "" if code in realtime_refusals.BENIGN_CODES else code
+                busy = code == realtime_refusals.ALREADY_ANSWERING
                 refused = self.gate.refused(event.event_id, busy=busy, now=now)
                 return [Count(Measure.MODEL_ERROR, detail=detail), *refused]
             case (

@@ -133,6 +133,11 @@ def read_folder(
     return ProfileSet(loaded, built_in)
 
 
+def read_file(path: Path, built_in: Agent, rules: ToolRules = _NO_TOOLS) -> LoadedProfile:
+    """Read one profile; raise `ProfilesError` with all its problems."""
+    return _read(path.name, _content(path), built_in, rules)
+
+
 def profile_paths(folder: Path) -> list[Path]:
     """Return the files of a folder that are read as profiles, sorted; `OSError` when there is no such folder."""
     return sorted(

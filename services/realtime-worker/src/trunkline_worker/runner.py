@@ -25,11 +25,12 @@ from trunkline_common.call_events import (
 )
 from trunkline_common.control import AssignRequest, NextStep
 from trunkline_common.frames import LATE_MS_MAX, Fence, Frame, FrameKind, Lateness, encode
-from trunkline_worker import commands, events, metrics, realtime_api
+from trunkline_worker import commands, events, metrics, realtime_refusals
 from trunkline_worker.agent import Agent
 from trunkline_worker.call import Call, State
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
+from trunkline_worker.model_access import ModelAccess
 from trunkline_worker.session import Session
 from trunkline_worker.settings import WorkerSettings
 from trunkline_worker.tool_runner import ToolRunner
@@ -51,6 +52,7 @@ class CallRunner:
         downlink: Downlink,
         event_log: EventLog,
         tool_runner: ToolRunner,
+        access: ModelAccess,
         on_finish: Callable[["CallRunner"], None],
     ) -> None:
         self.call_id = request.call_id
@@ -72,6 +74,7 @@ class CallRunner:
         """Requests of tools under way, by the model's id of the call; the core bounds them."""
         self.transfer: control.Transfer | None = None
         self.digits = ""
+        self._access = access
         self._on_finish = on_finish
         self._loop = asyncio.get_running_loop()
         self._call = Call(
@@ -192,7 +195,7 @@ class CallRunner:
                 if detail:
                     self._log.warning(measure.value, detail=detail)
             case commands.OpenSession(number):
-                self._sessions[number] = Session(number, self._agent.model, self._settings, self.apply)
+                self._open_session(number)
             case commands.UseSession(number):
                 self._session_in_use = number
             case commands.CloseSession(number):
@@ -219,8 +222,9 @@ class CallRunner:
 
     def _record(self, event: CallEvent) -> None:
         match event:
-            case ModelConnected(connect_ms=connect_ms):
-                metrics.MODEL_CONNECT_SECONDS.observe(connect_ms / 1000)
+            case ModelConnected(connect_ms=connect_ms, cause=cause):
+                metrics.MODEL_CONNECT_SECONDS.labels(cause).observe(connect_ms / 1000)
+                self._access.session_began()
             case ModelLost():
                 self._report_lost_model(event)
             case ToolReturned(outcome=outcome, duration_ms=duration_ms):
@@ -257,11 +261,16 @@ class CallRunner:
 
     def _report_lost_model(self, lost: ModelLost) -> None:
         metrics.MODEL_LOST.labels("fatal" if lost.fatal else "passing").inc()
-        advice = realtime_api.advice(lost.reason)
+        self._access.session_lost(lost, served=lost.session == self._session_in_use)
+        advice = realtime_refusals.advice(lost.reason)
         if lost.fatal:
             self._log.error("model-refused", reason=lost.reason, do=advice)
         else:
             self._log.warning("model-lost", reason=lost.reason, do=advice)
+
+    def _open_session(self, number: int) -> None:
+        delay_s = self._access.connect_delay_s()
+        self._sessions[number] = Session(number, self._agent.model, self._settings, self.apply, delay_s)
 
     def _close_sessions(self) -> None:
         for session in self._sessions.values():

@@ -2,9 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from trunkline_common.settings import SECRET_FILE_BYTES_MAX, CommonSettings, SettingsError
 from trunkline_worker.agent import Agent, living_model
@@ -12,6 +13,9 @@ from trunkline_worker.events import AudioPath
 from trunkline_worker.tool_hosts import ToolHosts
 from trunkline_worker.tool_profiles import SECRET_PREFIX, Secrets
 from trunkline_worker.tool_rules import ToolRules
+
+GA_ONLY_DOMAIN: Final = "api.openai.com"
+"""Its regions' hosts end in it, too (eu.api.openai.com)."""
 
 
 class AgentSettings(CommonSettings):
@@ -52,29 +56,29 @@ class AgentSettings(CommonSettings):
         return ToolRules(ToolHosts.parse(self.tool_hosts), secrets)
 
 
-class WorkerSettings(AgentSettings):
-    """What `trunkline worker` reads from the environment."""
+class ModelSettings(AgentSettings):
+    """Where the model is and by whose leave it is reached: what `trunkline smoke` reads."""
 
     openai_api_key: SecretStr = Field(description="key of the OpenAI project that pays for the calls")
     openai_realtime_url: str = Field(
         "wss://api.openai.com/v1/realtime", description="websocket of the Realtime API, without query"
     )
-    openai_realtime_dialect: Literal["ga"] = Field("ga", description="shape of the Realtime events")
+    openai_realtime_dialect: Literal["ga", "beta"] = Field(
+        "ga",
+        description="shape of the Realtime events: ga, or beta for a compatible server of the older shape",
+    )
+    openai_auth_header: Literal["authorization", "api-key"] = Field(
+        "authorization", description="where the key goes: authorization (Bearer) or api-key (Azure's keys)"
+    )
+    openai_org_id: str | None = Field(
+        None, description="OpenAI organization that pays, if the key has several"
+    )
+    openai_project_id: str | None = Field(
+        None, description="OpenAI project that pays, if the key has several"
+    )
     resampler: Literal["polyphase", "soxr"] = Field(
         "polyphase", description="polyphase (2 ms of delay) or soxr (tens of ms)"
     )
-    session_max_s: float = Field(
-        3300,
-        ge=10,
-        le=3540,
-        description="seconds after which a model session is replaced; OpenAI ends it at 3600",
-    )
-    worker_capacity: int = Field(100, ge=1, le=2000, description="calls that this process takes at most")
-    worker_drain_s: float = Field(
-        60, ge=1, le=3600, description="seconds that live calls get to end after SIGTERM"
-    )
-    host: str = Field("127.0.0.1", description="address of the health and metrics pages")
-    metrics_port: int = Field(9101, ge=0, le=65535, description="port of the health and metrics pages")
 
     @field_validator("openai_api_key")
     @classmethod
@@ -89,6 +93,34 @@ class WorkerSettings(AgentSettings):
         if not value.startswith(("ws://", "wss://")):
             raise ValueError("must start with wss:// (or ws:// for a server on this machine)")
         return value.rstrip("/")
+
+    @field_validator("openai_realtime_dialect")
+    @classmethod
+    def _is_spoken_there(cls, value: str, info: ValidationInfo) -> str:
+        host = urlsplit(info.data.get("openai_realtime_url", "")).hostname or ""
+        if value == "beta" and f".{host}".endswith(f".{GA_ONLY_DOMAIN}"):
+            raise ValueError(f"{host} has not spoken beta since May 2026; use ga")
+        return value
+
+
+class WorkerSettings(ModelSettings):
+    """What `trunkline worker` reads from the environment."""
+
+    session_max_s: float = Field(
+        3300,
+        ge=10,
+        le=3540,
+        description="seconds after which a model session is replaced; OpenAI ends it at 3600",
+    )
+    model_connects_per_s: float = Field(
+        50, gt=0, description="model sessions that all workers together open per second at most"
+    )
+    worker_capacity: int = Field(100, ge=1, le=2000, description="calls that this process takes at most")
+    worker_drain_s: float = Field(
+        60, ge=1, le=3600, description="seconds that live calls get to end after SIGTERM"
+    )
+    host: str = Field("127.0.0.1", description="address of the health and metrics pages")
+    metrics_port: int = Field(9101, ge=0, le=65535, description="port of the health and metrics pages")
 
 
 def tool_secrets() -> Secrets:
