@@ -183,7 +183,7 @@ def test_the_session_is_one_that_openais_own_types_know(agent: Agent) -> None:
 def test_the_session_is_accepted_and_echoed_as_asked(agent: Agent) -> None:
     driver = Driver(model=agent.model)
 
-    (answer,) = driver.send("session.update", event_id="cfg", session=agent.session())
+    answer, *_ = driver.send("session.update", event_id="cfg", session=agent.session())
 
     assert answer["type"] == "session.updated", answer
     assert answer["session"]["audio"]["output"]["voice"] == agent.voice
