@@ -76,8 +76,8 @@ class Host:
         self._profiles = profiles
         self._downlink = Downlink(bus)
         self._event_log = EventLog(bus)
-        self._tool_runner = ToolRunner(ToolHosts.parse(settings.tool_hosts))
         self._access = ModelAccess(settings.model_connects_per_s)
+        self._tool_runner = ToolRunner(ToolHosts.parse(settings.tool_hosts))
         self._live: dict[str, _Held] = {}
         self._ended: OrderedDict[str, _Held] = OrderedDict()
         self._queue: Subscription | None = None
@@ -188,8 +188,8 @@ class Host:
             self._settings,
             self._downlink,
             self._event_log,
-            self._tool_runner,
             self._access,
+            self._tool_runner,
             self._on_finish,
         )
         self._taking.add(request.call_id)

@@ -98,7 +98,7 @@ class _StatusDetails(msgspec.Struct):
 
 class _Response(msgspec.Struct):
     id: str
-    output: list[realtime_items.OutputItem] = []
+    output: list[realtime_items.OutputItem] | None = None
     status: str | None = None
     status_details: _StatusDetails | None = None
     usage: _Usage | None = None
@@ -273,7 +273,7 @@ def _response_done(response: _Response, session: int) -> events.ResponseDone:
         reason,
         _usage(response.id, response.usage),
         retry_after_s(message or ""),
-        realtime_items.tool_calls(response.output, session, response.id),
+        realtime_items.tool_calls(response.output or [], session, response.id),
     )
 
 

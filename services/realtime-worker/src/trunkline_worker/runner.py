@@ -51,8 +51,8 @@ class CallRunner:
         settings: WorkerSettings,
         downlink: Downlink,
         event_log: EventLog,
-        tool_runner: ToolRunner,
         access: ModelAccess,
+        tool_runner: ToolRunner,
         on_finish: Callable[["CallRunner"], None],
     ) -> None:
         self.call_id = request.call_id
@@ -69,12 +69,12 @@ class CallRunner:
         self._settings = settings
         self._downlink = downlink
         self._event_log = event_log
+        self._access = access
         self._tool_runner = tool_runner
         self._tools: dict[str, asyncio.Task[None]] = {}
         """Requests of tools under way, by the model's id of the call; the core bounds them."""
         self.transfer: control.Transfer | None = None
         self.digits = ""
-        self._access = access
         self._on_finish = on_finish
         self._loop = asyncio.get_running_loop()
         self._call = Call(
