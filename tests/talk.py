@@ -4,7 +4,7 @@ from trunkline_common.call_events import CallEnded, CallEvent, TurnLatency, Verd
 from trunkline_common.control import StopReason
 from trunkline_worker import commands, events
 from trunkline_worker.agent import Agent
-from trunkline_worker.call import Call
+from trunkline_worker.call import SESSION_MAX_S, Call
 from trunkline_worker.commands import (
     ClientEvent,
     Command,
@@ -16,11 +16,16 @@ from trunkline_worker.commands import (
     SendToModel,
 )
 from trunkline_worker.dialogue import Dialogue
+from trunkline_worker.model_link import RETRY_S
 
 SESSION = 1
 AGENT = Agent(audio_path="pcmu")
 ATTACHED = events.Attached("gw-1", "MZ1")
 HUNG_UP = events.StreamStopped(StopReason.CALLER_HUNG_UP)
+LOST = events.SessionLost(1, "close-1006", fatal=False)
+ROTATES_AT = 0.2 + SESSION_MAX_S
+"""When the session of a call that began at 0.0 is replaced, at the latest."""
+
 STREAM_LOST = events.StreamStopped(StopReason.STREAM_LOST)
 
 
@@ -30,7 +35,7 @@ class Talk:
     def __init__(self) -> None:
         self.dialogue = Dialogue(Agent(audio_path="pcmu"), "polyphase")
         self.dialogue.resume(now=0.0)
-        self.dialogue.session_opened()
+        self.dialogue.session_opened(0.0, deaf=False)
         self.now = 10.0
 
     def hear(self, event: events.ModelEvent) -> list[Command]:
@@ -108,6 +113,14 @@ def talking() -> Call:
     return call
 
 
+def greeted() -> Call:
+    """Return a call that owes nobody anything."""
+    call = talking()
+    call.handle(events.ResponseCreated(1, "R0"), now=0.4)
+    call.handle(events.ResponseDone(1, "R0", "completed", "", None), now=0.4)
+    return call
+
+
 def caller_audio(t_ms: int) -> events.CallerAudio:
     """Return 20 ms of the caller's voice."""
     return events.CallerAudio(t_ms, b"\x21" * 160)
@@ -120,11 +133,50 @@ def caller_speaks(call: Call, now: float) -> None:
     call.handle(events.ItemAdded(1, "U1", "user"), now)
 
 
-def agent_speaks(call: Call, ms: int, now: float) -> list[Command]:
+def agent_speaks(
+    call: Call, ms: int, now: float, item_id: str = "A1", response_id: str = "R1"
+) -> list[Command]:
     """Let the agent begin to answer."""
-    following = call.handle(events.ResponseCreated(1, "R1"), now)
-    following += call.handle(events.ItemAdded(1, "A1", "assistant"), now)
-    return following + call.handle(events.AudioDelta(1, "R1", "A1", b"\x21" * (8 * ms)), now)
+    following = call.handle(events.ResponseCreated(1, response_id), now)
+    following += call.handle(events.ItemAdded(1, item_id, "assistant"), now)
+    return following + call.handle(events.AudioDelta(1, response_id, item_id, b"\x21" * (8 * ms)), now)
+
+
+def caller_asks(call: Call) -> None:
+    """Let the caller say something for a second, from 0.5 s on, all of which the model took as a turn."""
+    for t_ms in range(0, 3_000, 20):
+        voice = b"\x21" if 500 <= t_ms < 1_500 else b"\xff"
+        call.handle(events.CallerAudio(t_ms, voice * 160), now=1.0 + t_ms / 1000)
+    call.handle(events.SpeechStarted(1, "U1", 200), now=2.0)
+    call.handle(events.SpeechStopped(1, "U1", 2_000), now=3.0)
+    call.handle(events.ItemAdded(1, "U1", "user"), now=3.0)
+
+
+def answered() -> Call:
+    """Return a call in which a question was asked and its answer was heard."""
+    call = talking()
+    caller_asks(call)
+    call.handle(events.CallerText(1, "U1", "When are you open?"), now=3.0)
+    agent_speaks(call, 100, now=3.1)
+    call.handle(events.SpokenText(1, "A1", "one two three four", final=True), now=3.2)
+    call.handle(events.ResponseDone(1, "R1", "completed", "", None), now=3.2)
+    call.handle(events.MarkPlayed("0:A1:100"), now=3.5)
+    return call
+
+
+def an_hour_later(call: Call) -> Call:
+    """Return the call when its session is due to be replaced; the caller is still there."""
+    call.handle(events.LineMeasured(None, 0.5), now=ROTATES_AT - 1)
+    return call
+
+
+def restored(call: Call, *, lost: bool = True, at: float = 20.0) -> tuple[list[Command], list[Command]]:
+    """Lose the session and set up the next one; return what follows from its creation and its configuration."""
+    if lost:
+        call.handle(LOST, now=at)
+    call.handle(events.Tick(), now=at + RETRY_S[0])
+    created = call.handle(events.SessionCreated(2, "sess_2"), now=at + 0.4)
+    return created, call.handle(events.SessionConfigured(2, AGENT.session(deaf=True)), now=at + 0.5)
 
 
 def verdict_of(following: list[Command]) -> Verdict:

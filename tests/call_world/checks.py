@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from call_world.line import LOUD
 from call_world.model import BLOCK_MS, PREFIX_MS
-from trunkline_common.call_events import AgentTurn, CallEnded, CallerTurn, Verdict
+from call_world.understanding import Understanding
+from trunkline_common.call_events import AgentTurn, CallEnded, CallerTurn, ModelConnected, Verdict
 from trunkline_common.control import NextStep, StopReason
 from trunkline_worker import commands, events
 from trunkline_worker.call import LINGER_S
 from trunkline_worker.dialogue import TRUNCATE_MARGIN_MS
 from trunkline_worker.playback import FRAME_BYTES, MARK_EVERY_MS
-from trunkline_worker.uplink import BACKLOG_MS_MAX
+from trunkline_worker.uplink import BACKLOG_MS_MAX, RESTORED_MS_MAX
 
 if TYPE_CHECKING:
     from call_world.world import World
@@ -23,7 +24,8 @@ LATE_MS_MAX = 10
 """By this much the world is late at most when it wakes the call."""
 
 FALLBACK_VERDICTS = {
-    *(Verdict.MODEL_LOST, Verdict.MODEL_REFUSED, Verdict.WORKER_STOPPED, Verdict.GATEWAY_LOST),
+    *(Verdict.MODEL_LOST, Verdict.MODEL_REFUSED, Verdict.RATE_LIMITED),
+    *(Verdict.WORKER_STOPPED, Verdict.GATEWAY_LOST),
 }
 CALLER_VERDICTS = {Verdict.CALLER_HUNG_UP, Verdict.CALLER_LEFT_EARLY, Verdict.BAD_STREAM}
 
@@ -41,10 +43,11 @@ class Checks:
         self._verdict: Verdict | None = None
         """The one that a caller's hang-up demands."""
         # The link to the model.
-        self._session = 0
-        self._closed = 0
-        self._configured = 0
-        self._backlog_is_due = False
+        self._sessions = 0
+        self._open: set[int] = set()
+        self._configured: set[int] = set()
+        self._in_use: int | None = None
+        self._first_in_use = True
         self._active_response: str | None = None
         self._asked_for_response = False
         # The caller's audio.
@@ -67,6 +70,9 @@ class Checks:
         self._positions: dict[str, int] = {}
         self._revisions: Counter[str] = Counter()
         self._agent_turns: set[str] = set()
+        self._understood = Understanding(world.line.speech_starts_ms)
+        self._served_since: float | None = None
+        self._served_to_the_end = False
 
     # --- Events
 
@@ -94,7 +100,9 @@ class Checks:
             case events.Tick() | events.KeyPressed() | events.LineMeasured() | events.WorkerStopping():
                 pass
             case _:
-                if event.session == self._session != self._closed:
+                if event.session in self._open and isinstance(event, events.SessionConfigured):
+                    self._configured.add(event.session)
+                if event.session == self._in_use:
                     self._on_model(event)
 
     def _on_stopped(self, reason: StopReason) -> None:
@@ -103,6 +111,8 @@ class Checks:
             StopReason.BAD_STREAM: Verdict.BAD_STREAM,
         }
         verdict = verdicts.get(reason)
+        since = self._served_since
+        self._served_to_the_end = self._is_open and since is not None and self._world.now > since + 1
         if verdict is None:
             return
         if verdict is Verdict.CALLER_HUNG_UP and not self._agent_was_heard:
@@ -116,10 +126,9 @@ class Checks:
 
     def _on_model(self, event: events.ModelEvent) -> None:
         match event:
-            case events.SessionConfigured(session):
-                self._configured, self._backlog_is_due = session, True
             case events.ItemAdded(_, item_id, role):
-                self._added.append(item_id)
+                if item_id not in self._added:
+                    self._added.append(item_id)
                 if role == "assistant" and self._active_response is not None:
                     self._response_items[self._active_response].add(item_id)
             case events.SpeechStarted(_, item_id, audio_start_ms):
@@ -140,7 +149,7 @@ class Checks:
 
     @property
     def _is_open(self) -> bool:
-        return self._configured == self._session != self._closed
+        return self._in_use is not None
 
     # --- Commands
 
@@ -154,15 +163,27 @@ class Checks:
         self._world.saw(type(command).__name__)
         match command:
             case commands.OpenSession(session):
-                assert session == self._session + 1
-                assert self._closed == self._session, "the session before was not closed"
-                self._session = session
+                assert session == self._sessions + 1
+                assert len(self._open) <= 1, "two sessions at most"
+                self._sessions = session
+                self._open.add(session)
+            case commands.UseSession(session):
+                assert session in self._open & self._configured
+                assert self._in_use is None, "the session before was not closed"
+                self._in_use, self._served_since = session, self._world.now
             case commands.CloseSession(session):
-                assert session == self._session != self._closed
-                self._closed = session
-                self._active_response, self._asked_for_response = None, False
-            case commands.SendToModel(event):
-                self._on_client_event(event)
+                self._open.remove(session)
+                if session == self._in_use:
+                    self._in_use, self._first_in_use = None, False
+                    # The next session hears again what was not written down.
+                    self._speech_at_ms = {
+                        item_id: at
+                        for item_id, at in self._speech_at_ms.items()
+                        if item_id in self._positions
+                    }
+                    self._active_response, self._asked_for_response = None, False
+            case commands.SendToModel(event, session):
+                self._on_client_event(event, session)
             case commands.Play(generation, ulaw):
                 assert self._attached, "played to nobody"
                 assert generation == self._generation
@@ -183,18 +204,19 @@ class Checks:
             case commands.Finish():
                 self._finish = command
 
-    def _on_client_event(self, event: commands.ClientEvent) -> None:
+    def _on_client_event(self, event: commands.ClientEvent, session: int | None) -> None:
         self._world.saw(type(event).__name__)
-        assert self._session != self._closed
         if isinstance(event, commands.ConfigureSession):
+            assert session in self._open - self._configured
             return
+        assert session is None
         assert self._is_open, "nothing may be sent before session.updated"
         match event:
             case commands.AppendAudio(audio):
                 assert audio
-                if self._backlog_is_due and isinstance(self._cause, events.SessionConfigured):
-                    assert len(audio) <= BACKLOG_MS_MAX * self._bytes_per_ms
-                self._backlog_is_due = False
+                limit_ms = BACKLOG_MS_MAX if self._first_in_use else RESTORED_MS_MAX
+                if isinstance(self._cause, events.SessionConfigured):
+                    assert len(audio) <= limit_ms * self._bytes_per_ms
                 if isinstance(self._cause, events.CallerAudio):
                     self._loud_bytes_out += audio.count(LOUD)
             case commands.CreateResponse():
@@ -221,6 +243,9 @@ class Checks:
         world = self._world
         assert world.session is not None
         assert world.session.items[item_id].role == "assistant"
+        if world.session.items[item_id].is_text:
+            # To be told anew, as far as it was heard.
+            return
         if world.line.delays_were_even:
             # Of what is shorter than the margin, less than the margin was heard.
             heard_ms = world.line.heard_ms(item_id)
@@ -245,6 +270,10 @@ class Checks:
                 self._on_caller_turn(event)
             case AgentTurn():
                 self._on_agent_turn(event)
+            case ModelConnected(cause=cause):
+                self._world.saw(f"session {cause}")
+                if cause == "start":
+                    self._understood.first_ms = event.media_start_ms or 0
             case CallEnded():
                 self._ended_recorded = True
 
@@ -254,11 +283,11 @@ class Checks:
         self._revisions[turn.item_id] += 1
         assert turn.revision == self._revisions[turn.item_id]
         assert turn.end_ms >= turn.start_ms >= 0
+        self._understood.turns[turn.item_id] = turn
         line = self._world.line
-        if not line.delays_were_even or line.streams_opened > 1 or not self._speech_at_ms[turn.item_id]:
+        if not line.delays_were_even or line.streams_opened > 1 or not self._speech_at_ms.get(turn.item_id):
             return
-        began_ms = turn.start_ms + PREFIX_MS
-        error_ms = min(abs(began_ms - start_ms) for start_ms in line.speech_starts_ms)
+        error_ms = self._understood.error_ms(turn, turn.start_ms + PREFIX_MS)
         # Silence that was filled in while a frame was on its way lies in the padding before speech.
         allowed_ms = BLOCK_MS + self._jitter_ms + (0 if line.silence_is_sent else line.frame_ms)
         assert error_ms <= allowed_ms, f"speech began {error_ms} ms off"
@@ -334,7 +363,7 @@ class Checks:
         finish = self._finish
         assert finish is not None, "the call never ended"
         assert self._ended_recorded
-        assert self._closed == self._session, "a session was left open"
+        assert not self._open, "a session was left open"
         self._world.saw(finish.verdict.name)
         assert (finish.next is NextStep.FALLBACK) == (finish.verdict in FALLBACK_VERDICTS)
         assert self._hung_up or finish.verdict not in FALLBACK_VERDICTS
@@ -343,6 +372,12 @@ class Checks:
         else:
             assert finish.verdict not in CALLER_VERDICTS
         assert set(self._speech_at_ms) <= set(self._positions), "a caller's turn was lost"
+        if (
+            self._served_to_the_end
+            and self._world.line.delays_were_even
+            and self._world.line.streams_opened == 1
+        ):
+            self._understood.check_that_nothing_was_lost(self._world.call.duration_ms)
         assert len(set(self._positions.values())) == len(self._positions)
         in_order = [self._positions[item_id] for item_id in self._added if item_id in self._positions]
         assert in_order == sorted(in_order), "turns are out of order"

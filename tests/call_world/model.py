@@ -33,6 +33,8 @@ class Item:
     role: str
     sent_bytes: int = 0
     truncated: bool = False
+    is_text: bool = False
+    """It was created by the worker, not spoken here."""
 
 
 @dataclass(slots=True)
@@ -52,7 +54,10 @@ class ModelSession:
         self.number = number
         self.items: dict[str, Item] = {}
         self.alive = True
+        self.closed = False
+        """By the worker: nothing more may be sent to it."""
         self.configured = False
+        self.listening = False
         self.media_ms = 0
         """Ms of audio that were appended."""
         self._world = world
@@ -105,12 +110,14 @@ class ModelSession:
         if fate < 0.03:
             self._say(events.ModelError(self.number, "server_error", fatal=False))
         self.configured = True
+        self.listening = command.session["audio"]["input"]["turn_detection"] is not None
         self._say(events.SessionConfigured(self.number, dict(command.session)))
 
     # --- What it is told
 
     def take(self, event: commands.ClientEvent) -> None:
         """Apply one client event."""
+        assert not self.closed, "the session was closed"
         if not self.alive:
             return
         match event:
@@ -131,9 +138,28 @@ class ModelSession:
                     code = "response_cancel_not_active"
                     self._say(events.ModelError(self.number, code, fatal=False, event_id=event_id))
             case commands.TruncateItem(_, item_id):
+                assert not self.items[item_id].is_text, "only the model's own audio can be truncated"
                 self.items[item_id].truncated = True
             case commands.DeleteItem(_, item_id):
                 del self.items[item_id]
+            case commands.SetTurnDetection(_, turn_detection):
+                self.listening = turn_detection is not None
+            case commands.CreateMessage(_, item_id, role, _, after):
+                assert after in {None, "root", *self.items}, "it follows an item that is not there"
+                self._create(item_id, role)
+            case commands.CreateCallerAudio(_, item_id, audio):
+                assert audio
+                self._create(item_id, "user")
+            case commands.CreateFunctionCall(_, item_id):
+                self._create(item_id, "")
+            case commands.CreateFunctionOutput(_, item_id):
+                self._create(item_id, "")
+
+    def _create(self, item_id: str, role: str) -> None:
+        assert len(item_id) <= 32
+        assert item_id not in self.items, "an item was created twice"
+        self._add(item_id, role)
+        self.items[item_id].is_text = True
 
     def _hear(self, audio: bytes) -> None:
         self._unheard += audio
@@ -142,7 +168,9 @@ class ModelSession:
         blocks = bytes(self._unheard[:whole])
         del self._unheard[:whole]
         for at in range(0, whole, size):
-            if _is_loud(blocks[at : at + size], self._world.agent.audio_path):
+            if not self.listening:
+                pass
+            elif _is_loud(blocks[at : at + size], self._world.agent.audio_path):
                 self._quiet_ms = 0
                 if self._speech_item is None:
                     self._speech_starts()

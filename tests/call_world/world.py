@@ -33,9 +33,14 @@ class World:
         self.random = random.Random(seed)
         self.now = STARTS_AT
         self.agent = Agent(audio_path="pcm24k" if self.random.random() < 0.05 else "pcmu")
-        self.call = Call(f"CA{seed:032x}", "+15550001", "+15550002", "wk-1", self.agent, "polyphase")
+        session_max_s = self.random.choice([10.0, 3_300.0, 3_300.0, 3_300.0])
+        self.call = Call(
+            f"CA{seed:032x}", "+15550001", "+15550002", "wk-1", self.agent, "polyphase", session_max_s
+        )
         self.line = Line(self)
+        self.sessions: dict[int, ModelSession] = {}
         self.session: ModelSession | None = None
+        """The one in use."""
         self.seen: Counter[str] = Counter()
         """What happened, to show that the seeds reach what they should."""
         self._steps: deque[tuple[float, object, list[commands.Command]]] = deque(maxlen=STEPS_SHOWN)
@@ -109,16 +114,19 @@ class World:
     def _perform(self, command: commands.Command) -> None:
         match command:
             case commands.OpenSession(number):
-                self.session = ModelSession(self, number)
-                self.session.open()
+                self.sessions[number] = ModelSession(self, number)
+                self.sessions[number].open()
+            case commands.UseSession(number):
+                self.session = self.sessions[number]
             case commands.CloseSession(number):
-                assert self.session is not None
                 # A shell reports nothing more of a closed session; the core must not rely on that.
+                self.sessions[number].closed = True
                 if self.random.random() < 0.5:
-                    self.session.alive = False
-            case commands.SendToModel(event):
-                assert self.session is not None
-                self.session.take(event)
+                    self.sessions[number].alive = False
+            case commands.SendToModel(event, number):
+                session = self.session if number is None else self.sessions[number]
+                assert session is not None
+                session.take(event)
             case commands.Play():
                 self.line.play(command)
             case commands.PutMark():

@@ -8,7 +8,6 @@ from talk import (
     agent_speaks,
     caller_audio,
     caller_speaks,
-    new_call,
     offered,
     recorded,
     sent,
@@ -152,9 +151,8 @@ def test_nothing_follows_the_end(event: events.Event) -> None:
 
 def test_a_session_is_closed_once() -> None:
     # Lost just before the offer ended: the next try was still to come.
-    call = new_call()
-    call.start(now=0.0)
-    first = call.handle(events.SessionLost(1, "close-1006", fatal=False), now=OFFER_S)
+    call = offered()
+    first = call.handle(events.SessionLost(1, "close-1006", fatal=False), now=OFFER_S - 0.001)
     last = call.handle(events.Tick(), now=OFFER_S)
 
     assert [command for command in [*first, *last] if isinstance(command, CloseSession)] == [CloseSession(1)]

@@ -11,8 +11,6 @@ from collections.abc import Iterable
 import pytest
 from call_world.world import World
 
-from trunkline_common.call_events import Verdict
-
 SEEDS = int(os.environ.get("TRUNKLINE_WORLD_SEEDS", "2000"))
 ONE_SEED = os.environ.get("TRUNKLINE_WORLD_SEED")
 CHUNKS = 8
@@ -32,17 +30,31 @@ PAST_FAILURES = {
     392: "a second item was taken as unheard while the mark of the first was on its way",
     456: "silence that was due was filled in by one wake-up after the other without time passing",
     2779: "an answer without response.created was asked for twice",
+    390: "an item of a lost session was truncated, though its successor knew it as text only",
+    2413: "a turn that no session answered was lost when the call ended first",
+    4226: "an item that the session had not been told of was deleted from it",
+    4320: "a turn was heard twice, because the line had been silent since",
     102746: "a caller who was being answered already was greeted when the stream came back",
 }
 
 THINGS_TO_SEE = {
+    *("UseSession", "SetTurnDetection", "CreateMessage", "CreateCallerAudio"),
+    *("response-retried", "answer-overdue", "session rotated", "session restored"),
     *("Play", "ClearPlayback", "TruncateItem", "DeleteItem", "CancelResponse", "CreateResponse", "HangUp"),
     *("RecordLatency", "line broke", "session lost"),
     *("barge-in", "late-delta", "stale-mark", "stale-session", "model-error", "response-failed"),
     *("caller-audio-dropped-ms", "caller-audio-repeated", "caller-gap-padded-ms"),
     *("response completed", "response cancelled", "response incomplete", "response failed"),
     *("transcript completed", "transcript failed", "transcript missing"),
-    *(verdict.name for verdict in Verdict if verdict is not Verdict.WORKER_ERROR),
+    *(
+        "CALLER_HUNG_UP",
+        "CALLER_LEFT_EARLY",
+        "BAD_STREAM",
+        "NEVER_ATTACHED",
+        "WORKER_STOPPED",
+        "GATEWAY_LOST",
+    ),
+    *("MODEL_REFUSED", "MODEL_LOST", "STREAM_LOST"),
 }
 
 

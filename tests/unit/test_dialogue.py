@@ -47,7 +47,10 @@ def test_a_failed_response_is_counted_with_its_reason() -> None:
 
     following = talk.done(status="failed", reason="rate_limit_exceeded")
 
-    assert following == [Count(Measure.RESPONSE_FAILED, detail="rate_limit_exceeded")]
+    assert following == [
+        Count(Measure.RESPONSE_FAILED, detail="rate_limit_exceeded"),
+        Count(Measure.RESPONSE_RETRIED),
+    ]
 
 
 def test_a_response_that_was_cut_off_by_its_limits_is_heard_as_far_as_it_went() -> None:
@@ -134,6 +137,8 @@ def test_words_that_do_not_come_are_given_up_when_their_time_has_come() -> None:
     talk = Talk()
     talk.caller_starts()
     talk.caller_stops()
+    talk.agent_speaks(100)
+    talk.agent_ends()
     wake_at = talk.dialogue.wake_at()
     assert wake_at is not None
 
@@ -151,7 +156,9 @@ def test_what_the_caller_said_before_the_session_goes_first() -> None:
     dialogue = Dialogue(Agent(audio_path="pcmu"), "polyphase")
     assert dialogue.caller_audio(40, b"\x21" * 160, 0.0) == []
 
-    assert dialogue.session_opened() == ([SendToModel(AppendAudio(b"\x21" * 160))], 40)
+    commands, media_start_ms, _ = dialogue.session_opened(0.1, deaf=False)
+
+    assert (commands, media_start_ms) == ([SendToModel(AppendAudio(b"\x21" * 160))], 40)
 
 
 def test_silence_is_filled_in_only_while_the_caller_speaks() -> None:
@@ -167,6 +174,8 @@ def test_silence_is_filled_in_only_while_the_caller_speaks() -> None:
 
     talk.caller_stops()
     talk.hear(events.CallerText(SESSION, "U1", "Hello?"))
+    talk.agent_speaks(100)
+    talk.agent_ends()
     assert talk.dialogue.wake_at() is None
 
 
@@ -177,16 +186,19 @@ def test_the_greeting_carries_the_agents_instructions_too() -> None:
     # The instructions of a response replace those of the session.
     agent = Agent(instructions="You are Robin.", greeting="Say hello.")
 
-    (greeting,) = sent(Dialogue(agent, "polyphase").greet())
+    dialogue = Dialogue(agent, "polyphase")
+    dialogue.session_opened(0.0, deaf=False)
 
-    assert greeting == CreateResponse("greet_1", "You are Robin.\n\nSay hello.")
+    (greeting,) = sent(dialogue.greet(0.1))
+
+    assert greeting == CreateResponse("respond_1", "You are Robin.\n\nSay hello.")
 
 
 def test_a_caller_who_is_being_answered_already_is_not_greeted() -> None:
     talk = Talk()
     talk.hear(events.ResponseCreated(SESSION, "R1"))
 
-    assert talk.dialogue.greet() == []
+    assert talk.dialogue.greet(talk.now) == []
 
 
 # Latency

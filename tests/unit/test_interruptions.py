@@ -244,7 +244,7 @@ def test_an_answer_that_the_line_cut_is_asked_for_again() -> None:
     talk.now += 0.15
     talk.dialogue.suspend(talk.now)
 
-    assert sent(talk.dialogue.resume(talk.now)) == [CreateResponse("resume_2")]
+    assert sent(talk.dialogue.resume(talk.now)) == [CreateResponse("respond_2")]
     assert talk.dialogue.resume(talk.now) == []
 
 
@@ -255,7 +255,7 @@ def test_it_is_asked_for_only_once_the_cancelled_one_is_done() -> None:
     talk.dialogue.suspend(talk.now)
 
     assert talk.dialogue.resume(talk.now) == []
-    assert sent(talk.done(status="cancelled", reason="client_cancelled")) == [CreateResponse("resume_3")]
+    assert sent(talk.done(status="cancelled", reason="client_cancelled")) == [CreateResponse("respond_3")]
 
 
 def test_it_is_not_asked_for_while_there_is_no_line() -> None:

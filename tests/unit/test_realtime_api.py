@@ -33,6 +33,14 @@ CLIENT_EVENTS: list[commands.ClientEvent] = [
     commands.CancelResponse("cancel_3", "resp_1"),
     commands.TruncateItem("truncate_4", "item_1", 1_240),
     commands.DeleteItem("delete_5", "item_1"),
+    commands.SetTurnDetection("listen_6", Agent().session()["audio"]["input"]["turn_detection"]),
+    commands.CreateMessage("item_7", "item_1", "user", "When are you open?"),
+    commands.CreateMessage("item_8", "item_2", "assistant", "On Saturdays", "item_1"),
+    commands.CreateMessage("item_9", "note_1", "system", "The caller pressed 1.", "root"),
+    commands.CreateCallerAudio("item_10", "item_3", b"\x7f" * 160),
+    commands.CreateFunctionCall("item_11", "item_4", "call_1", "book", '{"day": "Saturday"}'),
+    commands.CreateFunctionOutput("item_12", "out_item_4", "call_1", "booked"),
+    commands.ConfigureSession("configure_2", Agent().session(deaf=True)),
     *(
         commands.ConfigureSession("configure_1", Agent(model=model, audio_path=audio_path).session())
         for model in ("gpt-realtime-2.1", "gpt-realtime-1.5")

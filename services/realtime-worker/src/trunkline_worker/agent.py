@@ -92,8 +92,8 @@ class Agent:
     reasoning_effort: ReasoningEffort = "low"
     """Told only to models that take it."""
 
-    def session(self) -> dict[str, Any]:
-        """Return the body of `session.update` (OpenAI: Realtime, GA shape).
+    def session(self, *, deaf: bool = False) -> dict[str, Any]:
+        """Return the body of `session.update` (OpenAI: Realtime, GA shape); a `deaf` session looks for no turns.
 
         Every field is set: defaults differ from model to model. Nulls are left out rather than sent; a session
         begins without noise reduction and without a language.
@@ -114,6 +114,8 @@ class Agent:
                 "interrupt_response": True,
             },
         }
+        if deaf:
+            audio_input["turn_detection"] = None
         if self.noise_reduction != "none":
             audio_input["noise_reduction"] = {"type": self.noise_reduction}
         session: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from trunkline_common.call_events import CallEvent, TurnLatency, Verdict
 from trunkline_common.control import NextStep
@@ -58,14 +58,83 @@ class DeleteItem:
     item_id: str
 
 
-ClientEvent = AppendAudio | ConfigureSession | CreateResponse | CancelResponse | TruncateItem | DeleteItem
+@dataclass(frozen=True, slots=True)
+class SetTurnDetection:
+    """Let the model find the caller's turns from now on, or (None) leave them alone."""
+
+    event_id: str
+    turn_detection: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateMessage:
+    """Add a message to the conversation, as text."""
+
+    event_id: str
+    item_id: str
+    role: Literal["user", "assistant", "system"]
+    text: str
+    after: str | None = None
+    """Id of the item that it follows; None: it is the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateCallerAudio:
+    """Add a message of the caller's to the conversation, as audio in the session's input format."""
+
+    event_id: str
+    item_id: str
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CreateFunctionCall:
+    """Add a function call of the model's to the conversation, as in the session before."""
+
+    event_id: str
+    item_id: str
+    tool_call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateFunctionOutput:
+    """Give the model what a function returned."""
+
+    event_id: str
+    item_id: str
+    tool_call_id: str
+    output: str
+
+
+ClientEvent = (
+    AppendAudio
+    | ConfigureSession
+    | SetTurnDetection
+    | CreateResponse
+    | CancelResponse
+    | TruncateItem
+    | DeleteItem
+    | CreateMessage
+    | CreateCallerAudio
+    | CreateFunctionCall
+    | CreateFunctionOutput
+)
 
 # --- Commands ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """Connect to the model."""
+    """Connect to the model; the session in use, if any, stays so."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class UseSession:
+    """From now on this session is the one that is spoken to."""
 
     session: int
 
@@ -79,9 +148,10 @@ class CloseSession:
 
 @dataclass(frozen=True, slots=True)
 class SendToModel:
-    """Send one event to the open session."""
+    """Send one event to the session in use, or to the one that is named."""
 
     event: ClientEvent
+    session: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +214,9 @@ class Measure(StrEnum):
     """An answer from an abandoned model session."""
     MODEL_ERROR = "model-error"
     RESPONSE_FAILED = "response-failed"
+    RESPONSE_RETRIED = "response-retried"
+    ANSWER_OVERDUE = "answer-overdue"
+    """A session owed an answer, stayed connected, and was mute."""
     CONFIGURATION_DIFFERS = "configuration-differs"
     """The model's echo of the configuration is not what was asked for."""
 
@@ -172,6 +245,7 @@ Command = (
     | ClearPlayback
     | HangUp
     | OpenSession
+    | UseSession
     | CloseSession
     | Record
     | RecordLatency

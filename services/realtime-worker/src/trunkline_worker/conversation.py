@@ -3,17 +3,21 @@
 A turn's place is fixed when its item is added to the model's conversation. Its words may come much later: the
 caller's transcript is made by another model, often after the answer, sometimes never. So each turn is written
 when it is complete or when its deadline passes, and written again, with a higher revision, when words arrive
-after that.
+after that. What is written is also what the next session is told, should this one be lost: see `history`.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 from trunkline_common.call_events import AgentTurn, CallerTurn
+from trunkline_worker.history import History
 from trunkline_worker.playback import Cut
 
 TRANSCRIPT_WAIT_S: Final = 10.0
 """Measured transcripts take up to a few seconds; analysts should not wait longer for the rest of the turn."""
+
+CHARACTERS_PER_S: Final = 15
+"""Of speech, about. The words of an answer come ahead of its audio: of one that broke off, some were never audio."""
 
 TURNS_KEPT_MAX: Final = 64
 """Turns whose words may still come; an older one keeps what it has."""
@@ -31,6 +35,9 @@ class _CallerTurn:
 
     def written(self) -> CallerTurn:
         self.revision += 1
+        return self.unwritten()
+
+    def unwritten(self) -> CallerTurn:
         return CallerTurn(
             item_id=self.item_id,
             position=self.position,
@@ -38,7 +45,7 @@ class _CallerTurn:
             end_ms=max(self.end_ms, self.start_ms),
             text=self.text,
             transcription=self.transcription,
-            revision=self.revision,
+            revision=max(self.revision, 1),
         )
 
 
@@ -52,6 +59,8 @@ class _AgentTurn:
     start_ms: int = 0
     text: str = ""
     text_final: bool = False
+    broke_off: bool = False
+    """Its session was lost before all of it was made."""
     cut: Cut | None = None
     heard: bool = False
     end_ms: int = 0
@@ -66,23 +75,37 @@ class _AgentTurn:
 
     def written(self) -> AgentTurn:
         heard_ms = self.cut.heard_ms if self.cut else self.generated_ms if self.heard else 0
+        return self._written(heard_ms, interrupted=self.cut is not None and not self.cut.fully_heard)
+
+    def as_if_heard(self, generated_ms: int) -> AgentTurn:
+        """Return what it will be when all of its audio is heard."""
+        self.generated_ms = generated_ms
+        return self._written(generated_ms, interrupted=False)
+
+    def _written(self, heard_ms: int, *, interrupted: bool) -> AgentTurn:
+        whole = not self.broke_off and (self.cut is None or self.cut.complete)
+        text_ms = self.generated_ms if whole else max(self.generated_ms, self._text_ms())
         return AgentTurn(
             item_id=self.item_id,
             position=self.position,
             start_ms=self.start_ms,
             end_ms=self.end_ms or self.start_ms + heard_ms,
             generated_text=self.text,
-            heard_text=heard_part(self.text, heard_ms, self.generated_ms),
+            heard_text=heard_part(self.text, heard_ms, text_ms),
             generated_ms=self.generated_ms,
             heard_ms=heard_ms,
-            interrupted=self.cut is not None and not self.cut.fully_heard,
+            interrupted=interrupted,
         )
+
+    def _text_ms(self) -> int:
+        return 1000 * len(self.text) // CHARACTERS_PER_S
 
 
 class Conversation:
-    """The turns of one call under one model session's item ids."""
+    """The turns of one call, by the item ids of one model session after another."""
 
     def __init__(self) -> None:
+        self.history = History()
         self._next_position = 0
         self._caller: dict[str, _CallerTurn] = {}
         self._agent: dict[str, _AgentTurn] = {}
@@ -106,6 +129,9 @@ class Conversation:
 
     def added(self, item_id: str, role: str, response_id: str) -> None:
         """The item took its place in the model's conversation, during this response (or none, "")."""
+        if item_id in self.history:
+            # Replayed into a new session.
+            return
         caller_turn = self._caller.get(item_id)
         if caller_turn is not None:
             self._place(caller_turn)
@@ -174,6 +200,42 @@ class Conversation:
             ready += self._written_if_ready(turn)
         return ready
 
+    def session_lost(self, generated_ms: dict[str, int]) -> list[AgentTurn]:
+        """No more will come of what the session was making; return the turns that are complete by that.
+
+        `generated_ms` are the items that the caller has not wholly heard: they go on, and count as said.
+        """
+        ready = []
+        for turn in list(self._agent.values()):
+            if not turn.text_final:
+                turn.text_final = turn.broke_off = True
+            if not turn.started and turn.cut is None:
+                turn.cut = Cut(turn.item_id, heard_ms=0, generated_ms=0, complete=False)
+            ready += self._written_if_ready(turn)
+            if turn.item_id in generated_ms and turn.item_id in self._agent:
+                self.history.take(turn.as_if_heard(generated_ms[turn.item_id]))
+        return ready
+
+    def heard_again(self, since_ms: int) -> None:
+        """A new session hears the caller from this media time on: what began then is written under its new id."""
+        for turn in [
+            turn for turn in self._caller.values() if not turn.revision and turn.start_ms >= since_ms
+        ]:
+            del self._caller[turn.item_id]
+            self._due.pop(turn.item_id, None)
+
+    def caller_span(self, item_id: str) -> tuple[int, str | None] | None:
+        """Return the media time at which a turn began, and its words; None when it is unknown or was written."""
+        turn = self._caller.get(item_id)
+        return None if turn is None else (turn.start_ms, turn.text)
+
+    def remember_callers(self) -> None:
+        """Let the history know the turns whose words are still to come."""
+        for turn in self._caller.values():
+            if turn.revision == 0 and turn.end_ms:
+                self._place(turn)
+                self.history.take(turn.unwritten())
+
     def waits_for_words(self) -> bool:
         """A caller's turn was not written yet."""
         return any(turn.revision == 0 for turn in self._caller.values())
@@ -208,7 +270,9 @@ class Conversation:
         # The model may not have taken the item in yet when the call ends: it comes after all that it has.
         self._place(turn)
         self._due.pop(turn.item_id, None)
-        return turn.written()
+        written = turn.written()
+        self.history.take(written)
+        return written
 
     def _agent_turn(self, item_id: str, response_id: str) -> _AgentTurn:
         turn = self._agent.get(item_id)
@@ -222,7 +286,11 @@ class Conversation:
         if not turn.ready():
             return []
         del self._agent[turn.item_id]
-        return [turn.written()] if turn.worth_writing() else []
+        if not turn.worth_writing():
+            return []
+        written = turn.written()
+        self.history.take(written)
+        return [written]
 
 
 def heard_part(text: str, heard_ms: int, generated_ms: int) -> str:

@@ -1,4 +1,4 @@
-"""Pure: the talk itself. Who speaks, what was heard, interruptions, turns and their latency.
+"""Pure: the talk itself. Who speaks, what was heard, interruptions, turns, and going on after a lost session.
 
 Rules:
 
@@ -11,34 +11,48 @@ Rules:
 * What the model believes it said must be what the caller heard: the playing item is truncated at the heard
   position, an item of which nothing was heard is deleted, a fully heard one is left alone.
 * Buffers are keyed by item: one response may hold several, and their events interleave.
+* A lost session loses no words: what Twilio holds plays on; the next session is told what was said and heard, is
+  given once the caller's audio that had not become an answered turn, and is asked to speak only if an answer is owed.
 """
 
 from typing import Final
 
-from trunkline_common.call_events import AgentTurn, CallerTurn, TurnLatency
+from trunkline_common.call_events import AgentTurn, CallerTurn
 from trunkline_worker import events, realtime_api
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import (
     AppendAudio,
     CancelResponse,
     ClearPlayback,
+    ClientEvent,
     Command,
     Count,
-    CreateResponse,
+    CreateMessage,
     DeleteItem,
     Measure,
     Record,
     RecordLatency,
     SendToModel,
+    SetTurnDetection,
     TruncateItem,
 )
 from trunkline_worker.conversation import Conversation
 from trunkline_worker.playback import Cut, Playback
 from trunkline_worker.resample import ResamplerKind
+from trunkline_worker.response_gate import Request, ResponseGate, Wish
+from trunkline_worker.turn_clock import TurnClock
 from trunkline_worker.uplink import Uplink
 
 TRUNCATE_MARGIN_MS: Final = 100
 """The model counts about 85 ms less audio than it sent; truncating beyond its count is an error."""
+
+UNNOTICED_MS: Final = 700
+"""Speech that a lost session's VAD may not have told of yet: its window, its prefix and the way back."""
+
+CONTINUE: Final = (
+    "The line to you broke for a moment while you were speaking. The caller heard you up to the words that your last "
+    "message ends with. Go on from there in a few words, without greeting or repeating."
+)
 
 INTERRUPTED_RESPONSES_MAX: Final = 32
 """Interrupted responses whose end was not announced; their late audio is ignored."""
@@ -48,50 +62,88 @@ class Dialogue:
     """One call's talk with one model session after another."""
 
     def __init__(self, agent: Agent, resampler: ResamplerKind) -> None:
+        self.gate = ResponseGate()
+        self.interruptions = 0
+        self.agent_was_heard = False
         self._agent = agent
         self._uplink = Uplink(agent.audio_path, resampler)
         self._playback = Playback(agent.audio_path, resampler)
         self._conversation = Conversation()
-        self._active_response: str | None = None
+        self._clock = TurnClock()
         self._interrupted: dict[str, None] = {}
         self._speaking_item: str | None = None
-        self._speech_ended_at: float | None = None
-        self._model_rtt_ms: float | None = None
-        self._twilio_rtt_ms: float | None = None
-        self._bus_rtt_ms: float | None = None
-        self._sent = 0
-        self._answer_owed = False
-        """The line broke in mid-answer, and nobody has spoken since."""
-        self.interruptions = 0
-        self.agent_was_heard = False
+        self._unanswered_item: str | None = None
+        """The caller's last turn, until audio of an answer comes."""
+        self._taken_ms = 0
+        """Media time up to which the model took the caller's audio as turns."""
+        self._hear_again_ms: int | None = None
+        """From this media time on the next session hears the caller again."""
+        self._playing_on: set[str] = set()
+        """Items of a lost session that the caller still hears: the session in use knows them as text, if at all."""
+        self._told: set[str] = set()
+        """Items that the session in use was told of."""
 
     @property
     def media_ms(self) -> int:
         """Media time of the call so far."""
         return self._uplink.media_end_ms
 
+    @property
+    def began(self) -> bool:
+        """A session listened before: the next one must be told."""
+        return self._hear_again_ms is not None
+
+    @property
+    def quiet(self) -> bool:
+        """Nobody speaks and nobody is about to."""
+        waiting = self._speaking_item or self._unanswered_item
+        return waiting is None and not self._playback.active and not self.gate.busy
+
     def caller_audio(self, t_ms: int, ulaw: bytes, now: float) -> list[Command]:
         """The caller's audio, towards the model."""
         audio = self._uplink.push(t_ms, ulaw, now)
         return [SendToModel(AppendAudio(audio))] if audio else []
 
-    def session_opened(self) -> tuple[list[Command], int | None]:
-        """Send what the caller said meanwhile; return also the media time at which it starts."""
-        audio, media_start_ms = self._uplink.open()
-        self._speaking_item = None
-        commands: list[Command] = [SendToModel(AppendAudio(audio))] if audio else []
-        return commands, media_start_ms
+    def session_opened(self, now: float, *, deaf: bool) -> tuple[list[Command], int | None, int]:
+        """A session is configured; a `deaf` one does not look for turns yet, and is told of the call so far.
 
-    def session_closed(self) -> None:
-        """The model is gone; the caller's audio waits."""
+        Return also the media time of the first audio that it got, and how many items it was told.
+        """
+        created: list[ClientEvent] = []
+        if self._hear_again_ms is not None:
+            self._conversation.heard_again(self._hear_again_ms)
+        if deaf:
+            self._conversation.remember_callers()
+            created = self._conversation.history.replay(self.gate.event_id, self._uplink.between)
+        self._told = {event.item_id for event in created if isinstance(event, CreateMessage)}
+        commands: list[Command] = [*map(SendToModel, created), *self.gate.open(now)]
+        if deaf:
+            turn_detection = self._agent.session()["audio"]["input"]["turn_detection"]
+            commands.append(SendToModel(SetTurnDetection(self.gate.event_id("listen"), turn_detection)))
+        audio, media_start_ms = self._uplink.open(self._hear_again_ms)
+        if audio:
+            commands.append(SendToModel(AppendAudio(audio)))
+        return commands, media_start_ms, len(created)
+
+    def session_closed(self, now: float) -> list[Command]:
+        """The session is gone: work out what the next one owes; what Twilio holds plays on."""
         self._uplink.close()
-        self._active_response = None
+        span = self._conversation.caller_span(self._speaking_item or self._unanswered_item or "")
+        broke_off = self._playback.incomplete()
+        commands = self._playback.finish_all(now)
+        playing = self._playback.generated_ms()
+        commands += [*_records(self._conversation.session_lost(playing)), *self._heard()]
+        self._playing_on = set(playing)
+        self._owe(self.gate.lost(), span, now, broke_off=broke_off)
+        self._speaking_item = self._unanswered_item = None
+        self._interrupted.clear()
+        return commands
 
-    def greet(self) -> list[Command]:
+    def greet(self, now: float) -> list[Command]:
         """Let the agent speak first, unless the caller already did and is being answered."""
-        if self._active_response is not None or self._playback.active:
+        if self.gate.active is not None or self._playback.active:
             return []
-        return [SendToModel(CreateResponse(self._event_id("greet"), self._greeting()))]
+        return self.gate.request(Wish.GREETING, now, self._with(self._agent.greeting))
 
     def mark_played(self, name: str, now: float) -> list[Command]:
         """Twilio played everything up to this mark."""
@@ -103,30 +155,30 @@ class Dialogue:
 
     def line_measured(self, twilio_rtt_ms: float | None, bus_rtt_ms: float | None) -> None:
         """The gateway measured the hops around it."""
-        self._twilio_rtt_ms = twilio_rtt_ms if twilio_rtt_ms is not None else self._twilio_rtt_ms
-        self._bus_rtt_ms = bus_rtt_ms if bus_rtt_ms is not None else self._bus_rtt_ms
-        self._playback.round_trip_ms = (self._twilio_rtt_ms or 0) + (self._bus_rtt_ms or 0)
+        self._clock.line_measured(twilio_rtt_ms, bus_rtt_ms)
+        self._playback.round_trip_ms = self._clock.line_rtt_ms
 
     def suspend(self, now: float) -> list[Command]:
         """There is no line: the rest of what Twilio held will not be heard."""
         self._playback.hold()
+        self.gate.hold()
         if not self._playback.active:
             return []
-        self._answer_owed = True
-        return self._cut(now, cancel=True)
+        return [*self._cut(now, cancel=True), *self.gate.request(Wish.ANSWER, now)]
 
     def resume(self, now: float) -> list[Command]:
         """A stream is there: go on where the line broke, if one did."""
         self._uplink.start_stream()
-        return [*self._playback.release(now), *self._answer_if_owed()]
+        return [*self._playback.release(now), *self.gate.release(now)]
 
     def wake_at(self) -> float | None:
         """Return when `tick` is due."""
-        fill_at = self._uplink.fill_at() if self._speaking_item is not None else None
-        due_at = self._conversation.due_at()
-        if fill_at is None or due_at is None:
-            return due_at if fill_at is None else fill_at
-        return min(fill_at, due_at)
+        times = (
+            self._uplink.fill_at() if self._speaking_item is not None else None,
+            self._conversation.due_at(),
+            self.gate.wake_at(),
+        )
+        return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: float) -> list[Command]:
         """Do what time alone demands."""
@@ -135,7 +187,7 @@ class Dialogue:
             silence = self._uplink.fill(now)
             if silence:
                 commands.append(SendToModel(AppendAudio(silence)))
-        return commands
+        return [*commands, *self.gate.tick(now)]
 
     def waits_for_words(self) -> bool:
         """A transcript is still to come."""
@@ -170,45 +222,54 @@ class Dialogue:
                 return self._on_speech_started(item_id, audio_start_ms, now)
             case events.SpeechStopped(_, item_id, audio_end_ms):
                 self._speaking_item = None
-                self._speech_ended_at = now
-                self._conversation.caller_stopped(item_id, self._uplink.media_ms(audio_end_ms), now)
+                self._unanswered_item = item_id
+                self._clock.speech_stopped(now)
+                self.gate.caller_stopped(now)
+                self._taken_ms = self._uplink.media_ms(audio_end_ms)
+                self._conversation.caller_stopped(item_id, self._taken_ms, now)
             case events.ItemAdded(_, item_id, role):
-                self._conversation.added(item_id, role, self._active_response or "")
+                self._conversation.added(item_id, role, self.gate.active or "")
             case events.CallerText(_, item_id, text):
                 return _records(self._conversation.caller_said(item_id, text))
             case events.ResponseCreated(_, response_id):
-                self._active_response = response_id
+                self.gate.created(response_id, now)
             case events.ResponseDone():
                 return self._on_response_done(event, now)
             case events.SessionRoundTrip(_, rtt_ms):
-                self._model_rtt_ms = rtt_ms
+                self._clock.model_rtt_ms = rtt_ms
             case events.ModelError(_, code):
                 detail = "" if code in realtime_api.BENIGN_CODES else code
-                return [Count(Measure.MODEL_ERROR, detail=detail)]
-            case events.SessionCreated() | events.SessionConfigured() | events.SessionLost():
+                busy = code == realtime_api.ALREADY_ANSWERING
+                refused = self.gate.refused(event.event_id, busy=busy, now=now)
+                return [Count(Measure.MODEL_ERROR, detail=detail), *refused]
+            case (
+                events.SessionDelayed()
+                | events.SessionCreated()
+                | events.SessionConfigured()
+                | events.SessionLost()
+            ):
                 raise AssertionError("the call handles its link to the model itself")
         return []
 
     def _on_audio(self, response_id: str, item_id: str, audio: bytes, now: float) -> list[Command]:
         if response_id in self._interrupted:
             return [Count(Measure.LATE_DELTA)]
-        # Its response.created may be missing.
-        self._active_response = response_id
+        self._unanswered_item = None
+        self.gate.spoke(response_id, now)
         position = self._conversation.agent_started(item_id, response_id, self._uplink.media_end_ms)
         commands = [*self._playback.receive(response_id, item_id, audio, now), *self._heard()]
-        if self._speech_ended_at is not None:
-            model_ms = (now - self._speech_ended_at) * 1000
-            self._speech_ended_at = None
-            commands.append(RecordLatency(self._latency(item_id, position, model_ms)))
+        latency = self._clock.answered(item_id, position, now)
+        if latency is not None:
+            commands.append(RecordLatency(latency))
         return commands
 
     def _on_speech_started(self, item_id: str, audio_start_ms: int, now: float) -> list[Command]:
         self._speaking_item = item_id
-        self._speech_ended_at = None
-        self._answer_owed = False
+        self._clock.speech_started()
+        self.gate.caller_started()
         self._conversation.caller_started(item_id, self._uplink.media_ms(audio_start_ms))
-        if self._active_response is not None:
-            self._ignore_response(self._active_response)
+        if self.gate.active is not None:
+            self._ignore_response(self.gate.active)
         if not self._playback.active:
             return []
         self.interruptions += 1
@@ -222,12 +283,32 @@ class Dialogue:
     def _cut(self, now: float, *, cancel: bool = False) -> list[Command]:
         cuts = self._playback.interrupt(now)
         commands: list[Command] = [ClearPlayback(self._playback.generation)]
-        if cancel and self._active_response is not None:
-            self._ignore_response(self._active_response)
-            commands.append(SendToModel(CancelResponse(self._event_id("cancel"), self._active_response)))
+        if cancel and self.gate.active is not None:
+            self._ignore_response(self.gate.active)
+            event_id = self.gate.event_id("cancel")
+            commands.append(SendToModel(CancelResponse(event_id, self.gate.active)))
         for cut in cuts:
-            commands += self._forget_unheard(cut)
-            commands += _records(self._conversation.agent_cut(cut, self._uplink.media_end_ms))
+            turns = self._conversation.agent_cut(cut, self._uplink.media_end_ms)
+            if self._uplink.is_open:
+                commands += (
+                    self._retell(cut) if cut.item_id in self._playing_on else self._forget_unheard(cut)
+                )
+            commands += _records(turns)
+        return commands
+
+    def _retell(self, cut: Cut) -> list[Command]:
+        """Correct an item that the session knows as text: it cannot be truncated."""
+        self._playing_on.discard(cut.item_id)
+        if cut.fully_heard:
+            return []
+        history = self._conversation.history
+        text, after = history.text_of(cut.item_id), history.before(cut.item_id)
+        commands = [self._delete(cut.item_id)] if cut.item_id in self._told else []
+        if text:
+            event_id = self.gate.event_id("item")
+            commands.append(
+                SendToModel(CreateMessage(event_id, cut.item_id, "assistant", text, after or "root"))
+            )
         return commands
 
     def _forget_unheard(self, cut: Cut) -> list[Command]:
@@ -239,11 +320,9 @@ class Dialogue:
             return []
         if end_ms <= 0:
             return [self._delete(cut.item_id)]
-        return [SendToModel(TruncateItem(self._event_id("truncate"), cut.item_id, end_ms))]
+        return [SendToModel(TruncateItem(self.gate.event_id("truncate"), cut.item_id, end_ms))]
 
     def _on_response_done(self, event: events.ResponseDone, now: float) -> list[Command]:
-        if self._active_response == event.response_id:
-            self._active_response = None
         self._interrupted.pop(event.response_id, None)
         commands: list[Command] = []
         if event.status == "failed":
@@ -256,16 +335,30 @@ class Dialogue:
         commands += _records(self._conversation.response_done(event.response_id, cut_off=cut_off))
         if event.usage is not None:
             commands.append(Record(event.usage))
-        return [*commands, *self._answer_if_owed()]
+        return [*commands, *self.gate.done(event, now)]
 
-    def _answer_if_owed(self) -> list[Command]:
-        if not self._answer_owed or self._playback.held or self._active_response is not None:
-            return []
-        self._answer_owed = False
-        return [SendToModel(CreateResponse(self._event_id("resume")))]
+    def _owe(
+        self, owed: Request | None, span: tuple[int, str | None] | None, now: float, *, broke_off: bool
+    ) -> None:
+        """Leave to the next session what the lost one did not do; `span` is the caller's turn under way."""
+        started_ms, words = span if span is not None else (self.media_ms - UNNOTICED_MS, None)
+        if self._speaking_item is not None:
+            self._hear_again_ms = started_ms
+            return
+        if self._unanswered_item is not None and not words and span is not None:
+            # Its words are not known and will not be: it is heard again, written down, and answered.
+            self._hear_again_ms = started_ms
+            return
+        self._hear_again_ms = max(self.media_ms - UNNOTICED_MS, self._taken_ms)
+        if broke_off:
+            self.gate.request(Wish.CONTINUE, now, self._with(CONTINUE))
+        elif owed is not None:
+            self.gate.request(owed.wish, now, owed.instructions)
+        elif self._unanswered_item is not None:
+            self.gate.request(Wish.ANSWER, now)
 
     def _delete(self, item_id: str) -> Command:
-        return SendToModel(DeleteItem(self._event_id("delete"), item_id))
+        return SendToModel(DeleteItem(self.gate.event_id("delete"), item_id))
 
     def _heard(self) -> list[Command]:
         commands: list[Command] = []
@@ -274,35 +367,9 @@ class Dialogue:
             commands += _records(turns)
         return commands
 
-    def _latency(self, item_id: str, position: int, model_ms: float) -> TurnLatency:
-        twilio_ms = _half(self._twilio_rtt_ms)
-        bus_ms = _half(self._bus_rtt_ms)
-        network_ms = _half(self._model_rtt_ms)
-        outside_ms = sum(part for part in (twilio_ms, bus_ms, network_ms) if part is not None)
-        return TurnLatency(
-            item_id=item_id,
-            position=position,
-            response_ms=model_ms + 2 * outside_ms,
-            twilio_to_gateway_ms=twilio_ms,
-            gateway_to_worker_ms=bus_ms,
-            worker_to_model_ms=network_ms,
-            model_ms=model_ms,
-            model_to_worker_ms=network_ms,
-            worker_to_gateway_ms=bus_ms,
-            gateway_to_twilio_ms=twilio_ms,
-            worker_ms=0,
-        )
-
-    def _greeting(self) -> str:
-        return f"{self._agent.instructions}\n\n{self._agent.greeting}"
-
-    def _event_id(self, what: str) -> str:
-        self._sent += 1
-        return f"{what}_{self._sent}"
-
-
-def _half(round_trip_ms: float | None) -> float | None:
-    return None if round_trip_ms is None else round_trip_ms / 2
+    def _with(self, order: str) -> str:
+        # Of one response, they replace the session's.
+        return f"{self._agent.instructions}\n\n{order}"
 
 
 def _records(turns: "list[CallerTurn] | list[AgentTurn] | list[CallerTurn | AgentTurn]") -> list[Command]:

@@ -67,6 +67,14 @@ class LineMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionDelayed:
+    """The connect waits: too many begin at once. Sent before it, and only then."""
+
+    session: int
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class SessionCreated:
     """The model accepted the socket; nothing is configured yet."""
 
@@ -178,6 +186,8 @@ class ResponseDone:
     """`completed`, `cancelled`, `incomplete` or `failed`."""
     reason: str
     usage: Usage | None
+    retry_after_s: float | None = None
+    """The wait that the model asks for, where a response failed for a passing reason and it says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +226,8 @@ class WorkerStopping:
 
 
 ModelEvent = (
-    SessionCreated
+    SessionDelayed
+    | SessionCreated
     | SessionConfigured
     | SessionLost
     | SessionRoundTrip

@@ -142,6 +142,20 @@ class Playback:
                 _complete(item)
         return self._forward(now)
 
+    def finish_all(self, now: float) -> list[Command]:
+        """The model is gone: what it sent is all there is."""
+        for item in self._items:
+            _complete(item)
+        return self._forward(now)
+
+    def generated_ms(self) -> dict[str, int]:
+        """Return the items that were not wholly heard, and the length of each."""
+        return {item.item_id: item.generated_ms for item in self._items}
+
+    def incomplete(self) -> bool:
+        """Return whether the model still makes an item that waits or plays."""
+        return any(not item.complete for item in self._items)
+
     def mark_played(self, name: str, now: float) -> list[Command] | None:
         """Take Twilio's echo; return what may be sent now, or None when this mark is not outstanding."""
         if name not in self._marks:

@@ -12,6 +12,7 @@ import msgspec
 
 from trunkline_common.call_events import Usage
 from trunkline_worker import commands, events
+from trunkline_worker.response_gate import retry_after_s
 
 FATAL_CODES: Final = {
     "invalid_api_key": "check OPENAI_API_KEY",
@@ -24,9 +25,11 @@ FATAL_CODES: Final = {
 }
 """Codes after which trying again cannot help, and what a person should do (OpenAI: error events)."""
 
+ALREADY_ANSWERING: Final = "conversation_already_has_active_response"
+
 BENIGN_CODES: Final = frozenset(
     {
-        "conversation_already_has_active_response",
+        ALREADY_ANSWERING,
         "response_cancel_not_active",
         "input_audio_buffer_commit_empty",
         "item_truncate_invalid_item_id",
@@ -257,8 +260,14 @@ def _response_done(response: _Response, session: int) -> events.ResponseDone:
     reason = ""
     if details is not None:
         reason = details.reason or (details.error.code if details.error else None) or details.type or ""
+    message = details.error.message if details is not None and details.error is not None else None
     return events.ResponseDone(
-        session, response.id, response.status or "", reason, _usage(response.id, response.usage)
+        session,
+        response.id,
+        response.status or "",
+        reason,
+        _usage(response.id, response.usage),
+        retry_after_s(message or ""),
     )
 
 
@@ -309,7 +318,39 @@ def encode(event: commands.ClientEvent) -> bytes:
             }
         case commands.DeleteItem(event_id, item_id):
             body = {"event_id": event_id, "type": "conversation.item.delete", "item_id": item_id}
+        case commands.SetTurnDetection(event_id, turn_detection):
+            session = {"type": "realtime", "audio": {"input": {"turn_detection": turn_detection}}}
+            body = {"event_id": event_id, "type": "session.update", "session": session}
+        case _:
+            body = {"event_id": event.event_id, "type": "conversation.item.create", "item": _item(event)}
+            if isinstance(event, commands.CreateMessage) and event.after is not None:
+                body["previous_item_id"] = event.after
     return msgspec.json.encode(body)
+
+
+_Created = (
+    commands.CreateMessage
+    | commands.CreateCallerAudio
+    | commands.CreateFunctionCall
+    | commands.CreateFunctionOutput
+)
+_TEXT: Final = {"user": "input_text", "assistant": "output_text", "system": "input_text"}
+"""The type of a message's content by role; the model's own audio cannot be inserted."""
+
+
+def _item(created: _Created) -> dict[str, Any]:
+    match created:
+        case commands.CreateMessage(_, item_id, role, text):
+            content: dict[str, Any] = {"type": _TEXT[role], "text": text}
+            return {"id": item_id, "type": "message", "role": role, "content": [content]}
+        case commands.CreateCallerAudio(_, item_id, audio):
+            content = {"type": "input_audio", "audio": base64.b64encode(audio).decode()}
+            return {"id": item_id, "type": "message", "role": "user", "content": [content]}
+        case commands.CreateFunctionCall(_, item_id, tool_call_id, name, arguments):
+            call = {"call_id": tool_call_id, "name": name, "arguments": arguments}
+            return {"id": item_id, "type": "function_call", **call}
+        case commands.CreateFunctionOutput(_, item_id, tool_call_id, output):
+            return {"id": item_id, "type": "function_call_output", "call_id": tool_call_id, "output": output}
 
 
 def lost_by_close(session: int, code: int | None, reason: str) -> events.SessionLost:

@@ -66,8 +66,17 @@ class CallRunner:
         self._event_log = event_log
         self._on_finish = on_finish
         self._loop = asyncio.get_running_loop()
-        self._call = Call(request.call_id, request.caller, request.called, worker, agent, settings.resampler)
-        self._session: Session | None = None
+        self._call = Call(
+            request.call_id,
+            request.caller,
+            request.called,
+            worker,
+            agent,
+            settings.resampler,
+            settings.session_max_s,
+        )
+        self._sessions: dict[int, Session] = {}
+        self._session_in_use = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._received_at = 0.0
@@ -150,10 +159,11 @@ class CallRunner:
 
     def _perform(self, command: commands.Command) -> None:
         match command:
-            case commands.SendToModel(event):
-                if self._session is not None:
+            case commands.SendToModel(event, number):
+                session = self._sessions.get(self._session_in_use if number is None else number)
+                if session is not None:
                     is_audio = isinstance(event, commands.AppendAudio)
-                    self._session.send(event, self._received_at if is_audio else 0.0)
+                    session.send(event, self._received_at if is_audio else 0.0)
             case commands.Play(generation, ulaw):
                 self._send(FrameKind.AUDIO, generation, ulaw)
             case commands.PutMark(generation, name):
@@ -168,10 +178,12 @@ class CallRunner:
                 metrics.MEASURES[measure].inc(amount)
                 if detail:
                     self._log.warning(measure.value, detail=detail)
-            case commands.OpenSession(session):
-                self._session = Session(session, self._agent.model, self._settings, self.apply)
-            case commands.CloseSession():
-                self._close_session()
+            case commands.OpenSession(number):
+                self._sessions[number] = Session(number, self._agent.model, self._settings, self.apply)
+            case commands.UseSession(number):
+                self._session_in_use = number
+            case commands.CloseSession(number):
+                self._sessions.pop(number).close()
             case commands.HangUp(next_step):
                 self._send(FrameKind.HANG_UP, 0, control.encode(control.HangUp(next=next_step)))
             case commands.Finish(verdict, next_step):
@@ -227,16 +239,16 @@ class CallRunner:
         else:
             self._log.warning("model-lost", reason=lost.reason, do=advice)
 
-    def _close_session(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+    def _close_sessions(self) -> None:
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()
 
     def _fail(self) -> None:
         if self.finished:
             return
         self._send(FrameKind.HANG_UP, 0, control.encode(control.HangUp(next=_FAULT_NEXT)))
-        self._close_session()
+        self._close_sessions()
         ended = CallEnded(
             outcome=Verdict.WORKER_ERROR.outcome,
             reason=Verdict.WORKER_ERROR.reason,
@@ -261,7 +273,7 @@ class CallRunner:
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._close_session()
+        self._close_sessions()
         self._on_finish(self)
 
     def _arm_timer(self) -> None:

@@ -43,6 +43,12 @@ class WorkerSettings(AgentSettings):
     resampler: Literal["polyphase", "soxr"] = Field(
         "polyphase", description="polyphase (2 ms of delay) or soxr (tens of ms)"
     )
+    session_max_s: float = Field(
+        3300,
+        ge=10,
+        le=3540,
+        description="seconds after which a model session is replaced; OpenAI ends it at 3600",
+    )
     worker_capacity: int = Field(100, ge=1, le=2000, description="calls that this process takes at most")
     worker_drain_s: float = Field(
         60, ge=1, le=3600, description="seconds that live calls get to end after SIGTERM"

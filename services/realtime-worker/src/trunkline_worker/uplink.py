@@ -8,11 +8,14 @@ Rules:
   where the clock says; from there on its timestamps decide.
 * When the caller is speaking and media stops altogether, silence is filled in as time goes by.
 * Nothing leaves before the session is open; what waits is bounded, and the oldest is dropped.
+* The last seconds are kept although they were sent: what the model had not taken as a turn when its session was
+  lost, the next one is given again.
 * The model counts ms of audio appended in its session; `media_ms` translates that back to media time.
 """
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
 from trunkline_worker import g711, resample
@@ -23,6 +26,12 @@ _SILENCE: Final = bytes([g711.ULAW_SILENCE])
 
 BACKLOG_MS_MAX: Final = 2_000
 """Older words would be answered out of place; connecting takes well under a second."""
+
+RESTORED_MS_MAX: Final = 15_000
+"""What a session after the first may be given at once: an unfinished turn and the time without a session."""
+
+KEPT_MS_MAX: Final = 20_000
+"""160 KB a call. A longer turn is known by its transcript."""
 
 GAP_MS_MIN: Final = 20
 """Less than a frame is rounding of the timestamps, not a gap."""
@@ -48,10 +57,15 @@ class Uplink:
 
     def __init__(self, audio_path: AudioPath, resampler: resample.ResamplerKind) -> None:
         self.audio_path = audio_path
-        self._upsampler = resample.upsampler(resampler) if audio_path == "pcm24k" else None
-        self._open = False
-        self._backlog: deque[tuple[float, bytes]] = deque()
-        self._backlog_bytes = 0
+        self._resampler = resampler
+        self._upsampler = self._new_upsampler()
+        self.is_open = False
+        """A session takes audio."""
+        self._kept: deque[tuple[float, bytes]] = deque()
+        """The last of the caller's audio by media time, sent or not."""
+        self._kept_bytes = 0
+        self._sent_end_ms: float | None = None
+        """Media time up to which audio was sent to some session; at first, where it begins."""
         self._stream_starts = True
         self._stream_shift_ms = 0.0
         """From the stream's timestamps to media time."""
@@ -61,7 +75,7 @@ class Uplink:
         self._session_ms = 0.0
         self._anchor_shift_ms = 0.0
         self._anchors: list[tuple[float, float]] = []
-        self.dropped_ms = 0.0
+        self._dropped_ms = 0.0
         self.padded_ms = 0
         self.repeated_frames = 0
 
@@ -69,6 +83,13 @@ class Uplink:
     def media_end_ms(self) -> int:
         """Media time up to which the caller's audio is known."""
         return round(self._media_end_ms or 0)
+
+    @property
+    def dropped_ms(self) -> float:
+        """How much of the caller's audio no session was given, and none will be."""
+        if self.is_open or self._media_end_ms is None or self._sent_end_ms is None:
+            return self._dropped_ms
+        return self._dropped_ms + max(self._media_end_ms - self._sent_end_ms - BACKLOG_MS_MAX, 0)
 
     def start_stream(self) -> None:
         """A new stream of Twilio's carries the call: its timestamps start again."""
@@ -98,27 +119,45 @@ class Uplink:
         silence = _SILENCE * (missing_ms * BYTES_PER_MS)
         return self._take(media_ms - missing_ms, silence + ulaw, media_ms + duration_ms)
 
-    def open(self) -> tuple[bytes, int | None]:
-        """Start a session: return the audio that waited, and the media time at which it starts."""
-        self._open = True
+    def open(self, since_ms: int | None = None) -> tuple[bytes, int | None]:
+        """Start a session: return the audio that it gets at once, and the media time at which that starts.
+
+        It is what no session was sent yet; with `since_ms`, everything from that media time on.
+        """
+        self.is_open = True
         self._session_ms = 0.0
+        self._filled_ms = 0
         self._anchors = []
-        if self._upsampler:
-            self._upsampler.reset()
-        waiting = list(self._backlog)
-        self._backlog.clear()
-        self._backlog_bytes = 0
+        self._upsampler = self._new_upsampler()
+        if self._media_end_ms is None or self._sent_end_ms is None:
+            return b"", None
+        unsent_ms = self._sent_end_ms
+        limit_ms = BACKLOG_MS_MAX if since_ms is None else RESTORED_MS_MAX
+        start_ms = max(unsent_ms if since_ms is None else since_ms, self._media_end_ms - limit_ms)
+        self._dropped_ms += max(start_ms - unsent_ms, 0)
+        self._sent_end_ms = self._media_end_ms
+        waiting = list(self._between(start_ms, self._media_end_ms))
         if not waiting:
             return b"", None
         return b"".join(self._encode(media_ms, ulaw) for media_ms, ulaw in waiting), round(waiting[0][0])
 
+    def between(self, start_ms: int, end_ms: int) -> bytes:
+        """Return the caller's audio of a media time in the session's format; empty unless all of it is kept."""
+        if not self._kept or start_ms < self._kept[0][0] or end_ms <= start_ms:
+            return b""
+        ulaw = b"".join(ulaw for _, ulaw in self._between(start_ms, end_ms))
+        upsampler = self._new_upsampler()
+        if upsampler is None:
+            return ulaw
+        return upsampler.process(g711.ulaw_to_pcm16(ulaw)).astype("<i2", copy=False).tobytes()
+
     def close(self) -> None:
         """The session is gone: audio waits for the next one."""
-        self._open = False
+        self.is_open = False
 
     def fill_at(self) -> float | None:
         """Return when silence is due, if media stays away; to be asked only while the caller speaks."""
-        if not self._open or self._last_arrival is None or self._filled_ms >= FILL_MS_MAX:
+        if not self.is_open or self._last_arrival is None or self._filled_ms >= FILL_MS_MAX:
             return None
         return self._last_arrival + max(STALL_MS, self._filled_ms + FILL_STEP_MS) / 1000
 
@@ -151,22 +190,36 @@ class Uplink:
 
     def _take(self, media_ms: float, ulaw: bytes, end_ms: float) -> bytes:
         self._media_end_ms = end_ms
-        if self._open:
-            return self._encode(media_ms, ulaw)
-        self._backlog.append((media_ms, ulaw))
-        self._backlog_bytes += len(ulaw)
-        self._trim_backlog()
-        return b""
+        if self._sent_end_ms is None:
+            self._sent_end_ms = media_ms
+        self._kept.append((media_ms, ulaw))
+        self._kept_bytes += len(ulaw)
+        while self._kept_bytes > KEPT_MS_MAX * BYTES_PER_MS and len(self._kept) > 1:
+            self._kept_bytes -= len(self._kept.popleft()[1])
+        if not self.is_open:
+            return b""
+        self._sent_end_ms = end_ms
+        return self._encode(media_ms, ulaw)
 
-    def _trim_backlog(self) -> None:
-        while (excess_bytes := self._backlog_bytes - BACKLOG_MS_MAX * BYTES_PER_MS) > 0:
-            media_ms, oldest = self._backlog.popleft()
-            dropped_bytes = min(excess_bytes, len(oldest))
-            self._backlog_bytes -= dropped_bytes
-            self.dropped_ms += dropped_bytes / BYTES_PER_MS
-            if dropped_bytes < len(oldest):
-                rest = (media_ms + dropped_bytes / BYTES_PER_MS, oldest[dropped_bytes:])
-                self._backlog.appendleft(rest)
+    def _between(self, start_ms: float, end_ms: float) -> Iterator[tuple[float, bytes]]:
+        """Yield what is kept of a media time, what follows without a gap in one piece."""
+        piece_ms, piece = 0.0, bytearray()
+        for media_ms, ulaw in self._kept:
+            if media_ms >= end_ms or media_ms + len(ulaw) / BYTES_PER_MS <= start_ms:
+                continue
+            skipped_ms = max(round(start_ms - media_ms), 0)
+            kept = ulaw[skipped_ms * BYTES_PER_MS : max(round(end_ms - media_ms), 0) * BYTES_PER_MS]
+            if piece and media_ms - piece_ms - len(piece) / BYTES_PER_MS >= GAP_MS_MIN:
+                yield piece_ms, bytes(piece)
+                piece = bytearray()
+            if not piece:
+                piece_ms = media_ms + skipped_ms
+            piece += kept
+        if piece:
+            yield piece_ms, bytes(piece)
+
+    def _new_upsampler(self) -> resample.Resampler | None:
+        return resample.upsampler(self._resampler) if self.audio_path == "pcm24k" else None
 
     def _encode(self, media_ms: float, ulaw: bytes) -> bytes:
         if not self._anchors or self._anchor_shift_ms != media_ms - self._session_ms:

@@ -1,0 +1,268 @@
+"""Pure: one response at a time. Who wants the model to speak asks here.
+
+Rules:
+
+* While a response is active, or asked for and not yet announced, nothing is asked for: the model would refuse.
+  What is wanted meanwhile waits, and only the most important of it.
+* With `create_response` the model answers each turn of the caller by itself. Its answer takes in everything that
+  the conversation holds, so a plain wish is fulfilled by it.
+* A response that failed for a passing reason (a rate limit is silence for the caller, and no error event) is asked
+  for again, a few times, after the wait that the model names.
+
+(OpenAI: Realtime API, response.create and response.done.)
+"""
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from trunkline_worker.commands import Command, Count, CreateResponse, Measure, SendToModel
+from trunkline_worker.events import ResponseDone
+
+RETRIES_MAX: Final = 3
+RETRY_S: Final = 1.0
+"""Before the first retry when the model names no time; doubled for each further one."""
+
+RETRY_S_MAX: Final = 5.0
+"""A longer wait is longer than a caller's patience."""
+
+CREATED_S: Final = 8.0
+"""From the end of the caller's turn, or our asking, to response.created: normally a few tens of ms. A session that
+does not begin by then answers pings and is mute all the same."""
+
+STALL_S: Final = 15.0
+"""Without a word about the active response: reasoning models think for seconds, not longer."""
+
+RETRYABLE: Final = frozenset(
+    {"rate_limit_exceeded", "inference_rate_limit_exceeded", "server_error", "tokens"}
+)
+"""What a failed response may name that passes by itself."""
+
+
+class Wish(IntEnum):
+    """Why the agent should speak; the greater is the more important."""
+
+    PROMPT = 1
+    """Break a silence. Nothing is lost when the caller speaks instead."""
+    ANSWER = 2
+    """The conversation waits for an answer."""
+    CONTINUE = 3
+    """The last answer broke off."""
+    GREETING = 4
+    FAREWELL = 5
+    """Whatever happens, this is said before the call ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for."""
+
+    wish: Wish
+    instructions: str | None = None
+    """Instead of the session's own, for this one response."""
+    event_id: str = ""
+
+
+class ResponseGate:
+    """The responses of one call, through one session after another."""
+
+    def __init__(self) -> None:
+        self.active: str | None = None
+        """Id of the response that the model is making."""
+        self.gave_up = False
+        """The model failed to answer again and again."""
+        self._open = False
+        self._held = False
+        self._sent = 0
+        self._asked: Request | None = None
+        self._current: Request | None = None
+        """What the active response fulfils, where it was asked for."""
+        self._spoke = False
+        """Audio of the active response came."""
+        self._wanted: Request | None = None
+        self._retries = 0
+        self._retry_at: float | None = None
+        self._overdue_at: float | None = None
+
+    @property
+    def busy(self) -> bool:
+        """A response is active, asked for or wanted."""
+        return self.active is not None or self._asked is not None or self._wanted is not None
+
+    @property
+    def wanted(self) -> Wish | None:
+        """The most important wish that has not become audio yet."""
+        wishes = [request.wish for request in (self._wanted, self._asked) if request is not None]
+        if self._current is not None and not self._spoke:
+            wishes.append(self._current.wish)
+        return max(wishes, default=None)
+
+    def open(self, now: float) -> list[Command]:
+        """A session is there that may be asked."""
+        self._open = True
+        return self._ask(now)
+
+    def close(self) -> None:
+        """Nothing is asked for any more, nor waited for."""
+        self._open = False
+
+    def hold(self) -> None:
+        """There is nobody to speak to: wishes wait."""
+        self._held = True
+
+    def release(self, now: float) -> list[Command]:
+        """The caller is on the line again."""
+        self._held = False
+        return self._ask(now)
+
+    def request(self, wish: Wish, now: float, instructions: str | None = None) -> list[Command]:
+        """Ask for a response as soon as none is active; a lesser wish gives way to a greater one."""
+        request = Request(wish, instructions)
+        if self._wanted is None or self._wanted.wish <= wish:
+            self._wanted = request
+        return self._ask(now)
+
+    def caller_started(self) -> None:
+        """The caller speaks: the model will answer that, and with it everything that plainly waits."""
+        if self._wanted is not None and self._wanted.wish is not Wish.FAREWELL:
+            self._wanted = None
+        self._asked = _after_interruption(self._asked)
+        self._current = _after_interruption(self._current)
+        self._retry_at = None
+        self._overdue_at = None
+
+    def caller_stopped(self, now: float) -> None:
+        """The caller's turn is over: the model answers by itself."""
+        if self.active is None:
+            self._overdue_at = now + CREATED_S
+
+    def created(self, response_id: str, now: float) -> None:
+        """The model began a response."""
+        self.active, self._spoke = response_id, False
+        self._current, self._asked = self._asked, None
+        if self._current is None and self._wanted is not None and self._wanted.instructions is None:
+            self._wanted = None
+        self._retry_at = None
+        self._overdue_at = now + STALL_S
+
+    def spoke(self, response_id: str, now: float) -> None:
+        """Audio of a response came."""
+        if self.active != response_id:
+            # Its response.created may be missing.
+            self.created(response_id, now)
+        self._spoke = True
+        self._overdue_at = now + STALL_S
+
+    def done(self, event: ResponseDone, now: float) -> list[Command]:
+        """The model ended a response."""
+        commands: list[Command] = []
+        if self.active == event.response_id:
+            ended, self.active, self._current = self._current, None, None
+        elif self.active is None:
+            # It ended before it was announced.
+            ended, self._asked = self._asked, None
+        else:
+            return commands
+        self._overdue_at = None
+        if event.status == "failed":
+            commands += self._failed(event, ended, now)
+        elif event.status != "cancelled":
+            self._retries = 0
+        return commands + self._ask(now)
+
+    def refused(self, event_id: str | None, *, busy: bool, now: float) -> list[Command]:
+        """The model refused what was asked for; `busy`: because it was answering already.
+
+        An error that names no event of ours may be about anything; should no response come, that will be noticed.
+        """
+        asked = self._asked
+        if asked is None or event_id != asked.event_id:
+            return []
+        self._asked = None
+        self._overdue_at = None
+        if busy:
+            # Its response.created is on the way.
+            self._wanted = self._wanted or asked
+            return []
+        return self._failed_request(asked, now, wait_s=None)
+
+    def lost(self) -> Request | None:
+        """The session is gone; return what it owed and had not begun to say, and forget what it was doing."""
+        self._open = False
+        owed = self._wanted or self._asked or (None if self._spoke else self._current)
+        if owed is not None and owed.wish is Wish.PROMPT:
+            owed = None
+        self.active = self._asked = self._current = self._wanted = None
+        self._spoke = False
+        self._retry_at = self._overdue_at = None
+        return owed
+
+    def wake_at(self) -> float | None:
+        """Return when `tick` is due."""
+        times = [at for at in (self._retry_at, self._overdue_at) if at is not None]
+        return min(times, default=None) if self._open else None
+
+    def is_overdue(self, now: float) -> bool:
+        """Return whether the session is mute: it owes an answer, and nothing comes."""
+        return self._open and self._overdue_at is not None and now >= self._overdue_at
+
+    def tick(self, now: float) -> list[Command]:
+        """Ask again, when that is due."""
+        if self._retry_at is not None and now >= self._retry_at:
+            self._retry_at = None
+        return self._ask(now)
+
+    def event_id(self, what: str) -> str:
+        """Return a new id for a client event."""
+        self._sent += 1
+        return f"{what}_{self._sent}"
+
+    def _ask(self, now: float) -> list[Command]:
+        if (
+            self._wanted is None
+            or not self._open
+            or self._held
+            or self.active is not None
+            or self._asked is not None
+            or self._retry_at is not None
+        ):
+            return []
+        event_id = self.event_id("respond")
+        self._asked = Request(self._wanted.wish, self._wanted.instructions, event_id)
+        self._wanted = None
+        self._overdue_at = now + CREATED_S
+        return [SendToModel(CreateResponse(event_id, self._asked.instructions))]
+
+    def _failed(self, event: ResponseDone, ended: Request | None, now: float) -> list[Command]:
+        if event.reason not in RETRYABLE:
+            return []
+        return self._failed_request(ended or Request(Wish.ANSWER), now, event.retry_after_s)
+
+    def _failed_request(self, request: Request, now: float, wait_s: float | None) -> list[Command]:
+        if self._retries >= RETRIES_MAX:
+            self.gave_up = True
+            return []
+        wait_s = RETRY_S * 2**self._retries if wait_s is None else wait_s
+        self._retries += 1
+        self._retry_at = now + min(wait_s, RETRY_S_MAX)
+        if self._wanted is None or self._wanted.wish < request.wish:
+            self._wanted = request
+        return [Count(Measure.RESPONSE_RETRIED)]
+
+
+def _after_interruption(request: Request | None) -> Request | None:
+    """Return what is left of a wish once the caller speaks: the model answers that instead."""
+    if request is None or request.wish is Wish.FAREWELL:
+        return request
+    return Request(Wish.PROMPT, None, request.event_id)
+
+
+_HINT: Final = re.compile(r"try again in (?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m)\b")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
+
+
+def retry_after_s(message: str) -> float | None:
+    """Return how long the model asks to wait, in s: rate limits say so in their message only."""
+    hint = _HINT.search(message)
+    return float(hint["number"]) * _SECONDS[hint["unit"]] if hint else None
