@@ -19,10 +19,13 @@ from typing import Any, Final
 import click
 
 from bench.placed_calls import Measured, MeasuredCall, PlacedCall, Session, Trace, measure, spread, table
-from trunkline_simulators import twilio_conversations
+from trunkline_simulators import recordings, twilio_conversations
 
 CALLS_PER_DROP_MAX: Final = 2
 """A call of half a minute meets two or three; with more calls than this the faults do not strike."""
+
+LAST_WORD_MS: Final = 200
+"""Less than this is missing of an answer that was heard whole."""
 
 
 @dataclass(slots=True)
@@ -72,6 +75,9 @@ class Outcome:
 )
 @click.option("--seed", default=1, show_default=True, help="Draws moments and ways of the losses.")
 @click.option("--audio-path", type=click.Choice(["pcm24k", "pcmu"]), default="pcm24k", show_default=True)
+@click.option(
+    "--record", type=click.Path(path_type=Path, file_okay=False), help="Keep sound and traces there."
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write every call there.")
 def command(
     drops: int,
@@ -81,6 +87,7 @@ def command(
     refuse: str | None,
     seed: int,
     audio_path: str,
+    record: Path | None,
     json_file: Path | None,
 ) -> None:
     """Measure restores over many lost sessions."""
@@ -88,7 +95,7 @@ def command(
     if refuse is not None:
         simulator += ["--fault", f"refuse={refuse}"]
     worker = {"AUDIO_PATH": audio_path}
-    measured = asyncio.run(_measure(drops, parallel, simulator, worker))
+    measured = asyncio.run(_measure(drops, parallel, simulator, worker, record))
     outcomes = [_judge(call) for call in measured.calls]
     unattributed = _lost_in_setup(measured.strays)
     click.echo(f"sim-openai {' '.join(simulator)}; {len(outcomes)} calls, {parallel} at a time, {audio_path}")
@@ -102,7 +109,9 @@ def command(
         json_file.write_text(json.dumps(told, indent=1))
 
 
-async def _measure(drops: int, parallel: int, simulator: list[str], worker: dict[str, str]) -> Measured:
+async def _measure(
+    drops: int, parallel: int, simulator: list[str], worker: dict[str, str], record: Path | None
+) -> Measured:
     conversation = twilio_conversations.conversation("digits")
     lost = 0
 
@@ -117,6 +126,7 @@ async def _measure(drops: int, parallel: int, simulator: list[str], worker: dict
         simulator_options=simulator,
         worker_settings=worker,
         enough=enough,
+        record=record,
     )
 
 
@@ -156,9 +166,16 @@ def _repeated(call: MeasuredCall) -> list[str]:
         if turn.speaker == "agent" and turn.said:
             if turn.said in heard_whole:
                 repeated.append(str(turn.said)[:40])
-            if not turn.interrupted:
+            if _was_heard_whole(turn.said, turn.heard_ms):
                 heard_whole.add(turn.said)
     return repeated
+
+
+def _was_heard_whole(said: str, heard_ms: int | None) -> bool:
+    spoken = next((each for each in recordings.utterances("agent") if each.text == said), None)
+    if spoken is None or heard_ms is None:
+        return False
+    return heard_ms >= len(recordings.samples(spoken.id, 8_000)) / 8 - LAST_WORD_MS
 
 
 def _drops(call: MeasuredCall) -> Iterator[Drop]:

@@ -7,6 +7,7 @@ that no line of them is missing.
 
 import asyncio
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,8 +113,12 @@ async def measure(
     simulator_options: Sequence[str] = (),
     worker_settings: Mapping[str, str] | None = None,
     enough: Callable[[PlacedCall], bool] = lambda call: False,
+    record: Path | None = None,
 ) -> Measured:
-    """Start a system, place a call for each conversation, `parallel` at a time, until `enough` says so, and stop it."""
+    """Start a system, place a call for each conversation, `parallel` at a time, until `enough` says so, and stop it.
+
+    Recordings and traces are gone afterwards, unless `record` names a folder for them.
+    """
     with tempfile.TemporaryDirectory(prefix="trunkline-bench-") as created:
         folder = Path(created)
         started = system.run(
@@ -126,6 +131,8 @@ async def measure(
         )
         async with started as ready:
             placed = await _place(ready, conversations, parallel, enough)
+        if record is not None:
+            await asyncio.to_thread(shutil.copytree, folder / "recordings", record, dirs_exist_ok=True)
         return await asyncio.to_thread(_read, folder / "recordings", placed)
 
 
