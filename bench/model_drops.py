@@ -40,6 +40,10 @@ class Drop:
     """From the loss to the next session's `session.updated`."""
     audio_ms: float | None = None
     """From the loss to the next agent audio, where an answer was owed."""
+    reply_ms: float | None = None
+    """From the caller's last word to the answer, where the caller was speaking."""
+    silence_ms: float | None = None
+    """Inside the answer that was cut, where the agent was speaking and had to begin anew."""
 
 
 @dataclass(slots=True)
@@ -58,6 +62,11 @@ class Outcome:
     garbled: int = 0
     repeated: list[str] = field(default_factory=list)
     ended_by_itself: bool = False
+
+    @property
+    def stalled(self) -> bool:
+        """A session stayed open and said nothing more."""
+        return any(drop.how == "stalled" for drop in self.drops)
 
     @property
     def failed(self) -> bool:
@@ -189,10 +198,26 @@ def _drops(call: MeasuredCall) -> Iterator[Drop]:
         if number + 1 < len(call.sessions):
             updated_ns = call.sessions[number + 1].configured_ns
             drop.restored_ms = None if updated_ns is None else (updated_ns - lost_ns) / 1e6
-        if drop.moment == "answer owed":
-            audible = [line["at_ns"] for line in call.twilio if line["event"] == "agent-audible"]
-            drop.audio_ms = next(((at_ns - lost_ns) / 1e6 for at_ns in audible if at_ns > lost_ns), None)
+        _hear(drop, lost_ns, [line for line in call.twilio if line["at_ns"] > lost_ns])
         yield drop
+
+
+def _hear(drop: Drop, lost_ns: int, later: Trace) -> None:
+    """Fill in what the caller heard after the loss."""
+    audible = next((line for line in later if line["event"] == "agent-audible"), None)
+    if audible is None:
+        return
+    before = [line for line in later if line["at_ns"] < audible["at_ns"]]
+    match drop.moment:
+        case "answer owed":
+            drop.audio_ms = (audible["at_ns"] - lost_ns) / 1e6
+        case "caller speaking":
+            drop.reply_ms = audible["reply_ms"]
+        case "agent speaking" if not any(line["event"] == "caller-speaking" for line in before):
+            quiet_ms = [line["t_ms"] for line in before if line["event"] == "agent-quiet"]
+            drop.silence_ms = float(audible["t_ms"] - quiet_ms[-1]) if quiet_ms else None
+        case _:
+            pass
 
 
 def _loss(session: Session) -> tuple[int, str] | None:
@@ -244,12 +269,24 @@ def _report(outcomes: list[Outcome], unattributed: dict[str, int]) -> None:
                 "loss → agent audio, owed",
                 spread([drop.audio_ms for drop in quick if drop.audio_ms is not None]),
             ),
+            (
+                "question under way: its answer",
+                spread([each.reply_ms for each in quick if each.reply_ms is not None]),
+            ),
+            (
+                "answer cut: silence inside",
+                spread([each.silence_ms for each in quick if each.silence_ms is not None]),
+            ),
             ("lines said", sum(len(outcome.said) for outcome in outcomes)),
             ("lines lost", sum(len(outcome.lost) for outcome in outcomes)),
             ("lines known twice", sum(len(outcome.twice) for outcome in outcomes)),
             ("not understood", sum(outcome.garbled for outcome in outcomes)),
             ("agent turns repeated", sum(len(outcome.repeated) for outcome in outcomes)),
             ("calls ended by themselves", sum(outcome.ended_by_itself for outcome in outcomes)),
+            (
+                "calls hurt, without a stall in them",
+                sum(each.failed for each in outcomes if not each.stalled),
+            ),
         ]
     )
     for outcome in outcomes:
