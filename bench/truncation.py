@@ -33,13 +33,18 @@ HEARD_MS: Final = (300, 8_500)
 @click.option("--parallel", default=4, show_default=True, help="Calls at the same time.")
 @click.option("--seed", default=1, show_default=True, help="Draws the moments of the interruptions.")
 @click.option("--audio-path", type=click.Choice(["pcm24k", "pcmu"]), default="pcm24k", show_default=True)
+@click.option(
+    "--record", type=click.Path(path_type=Path, file_okay=False), help="Keep sound and traces there."
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write every error there.")
-def command(interruptions: int, parallel: int, seed: int, audio_path: str, json_file: Path | None) -> None:
+def command(
+    interruptions: int, parallel: int, seed: int, audio_path: str, record: Path | None, json_file: Path | None
+) -> None:
     """Measure the error of `conversation.item.truncate` against what was heard."""
     calls = -(-interruptions // INTERRUPTIONS_PER_CALL)
     worker = {"AUDIO_PATH": audio_path}
     measured = asyncio.run(
-        measure(_conversations(calls, seed), parallel=parallel, worker_settings=worker)
+        measure(_conversations(calls, seed), parallel=parallel, worker_settings=worker, record=record)
     ).calls
     found = [error for call in measured for error in _errors_ms(call)]
     errors = [error for error, _ in found]
