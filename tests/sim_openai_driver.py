@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 import numpy as np
@@ -27,7 +27,9 @@ from trunkline_simulators.openai_commands import (
     TurnHeard,
 )
 from trunkline_simulators.openai_faults import ArmedFaults, Losses, parse_fault
+from trunkline_simulators.openai_rejection import parse_client_event
 from trunkline_simulators.openai_replies import Behaviour
+from trunkline_simulators.openai_schema import ClientEvent
 from trunkline_simulators.openai_session import Session
 
 CREATED_AT_UNIX_S = 1_785_457_327
@@ -63,9 +65,11 @@ class Driver:
         behaviour: Behaviour | None = None,
         model: str = "gpt-realtime-2.1-mini",
         losses: Losses | None = None,
+        parse: Callable[[str | bytes], ClientEvent] = parse_client_event,
     ) -> None:
         armed = ArmedFaults((parse_fault(text) for text in faults), losses)
         self.session = Session(model, behaviour or Behaviour(), armed, "seed", CREATED_AT_UNIX_S)
+        self.session.parse = parse
         self.now = 1_000.0
         self.events: list[Event] = []
         self.times: list[float] = []

@@ -99,6 +99,8 @@ class Checks:
                     self._agent_was_heard = True
             case events.Tick() | events.KeyPressed() | events.LineMeasured() | events.WorkerStopping():
                 pass
+            case events.ToolReturned() | events.Dialed():
+                pass
             case _:
                 if event.session in self._open and isinstance(event, events.SessionConfigured):
                     self._configured.add(event.session)
@@ -113,7 +115,7 @@ class Checks:
         verdict = verdicts.get(reason)
         since = self._served_since
         self._served_to_the_end = self._is_open and since is not None and self._world.now > since + 1
-        if verdict is None:
+        if verdict is None or self._world.call.state.value == "lingering":
             return
         if verdict is Verdict.CALLER_HUNG_UP and not self._agent_was_heard:
             verdict = Verdict.CALLER_LEFT_EARLY

@@ -81,9 +81,10 @@ class Line:
         draw = self._world.random
         if draw.random() < 0.03:
             return
-        self._world.after(draw.choice([0.0, 0.1, 0.4, 1.5, 8.0]), self._attach)
+        self._world.after(draw.choice([0.0, 0.1, 0.4, 1.5, 8.0]), self.attach)
 
-    def _attach(self) -> None:
+    def attach(self) -> None:
+        """Open a stream, in place of the one before."""
         if self._world.ended:
             return
         world, draw = self._world, self._world.random
@@ -119,7 +120,7 @@ class Line:
         # The second gateway that dies without a word takes the caller with it.
         comes_back = draw.random() < 0.8 if told else self.streams_opened == 1
         if comes_back:
-            self._world.after(draw.choice([0.1, 0.5, 2.0, 12.0]), self._attach)
+            self._world.after(draw.choice([0.1, 0.5, 2.0, 12.0]), self.attach)
 
     def _hang_up(self, stream: Stream) -> None:
         if not stream.alive:
@@ -127,6 +128,11 @@ class Line:
         bad = self._world.random.random() < 0.03
         self._up(stream, events.StreamStopped(StopReason.BAD_STREAM if bad else StopReason.CALLER_HUNG_UP))
         self._end(stream, self._world.now)
+
+    def close_stream(self) -> None:
+        """The gateway hears that the call goes elsewhere."""
+        if self.stream is not None and self.stream.alive:
+            self._end(self.stream, self._world.now)
 
     def _end(self, stream: Stream, at: float) -> None:
         stream.alive = False

@@ -6,6 +6,7 @@ to the worker is the race. Facts about the wire: OpenAI, Realtime API reference,
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -152,8 +153,12 @@ class ModelSession:
                 self._create(item_id, "user")
             case commands.CreateFunctionCall(_, item_id):
                 self._create(item_id, "")
+                assert self._world.doings is not None
+                self._world.doings.created(self, event)
             case commands.CreateFunctionOutput(_, item_id):
                 self._create(item_id, "")
+                assert self._world.doings is not None
+                self._world.doings.answered(self, event)
 
     def _create(self, item_id: str, role: str) -> None:
         assert len(item_id) <= 32
@@ -242,6 +247,9 @@ class ModelSession:
         if draw.random() < 0.97:
             yield draw.choice([0.03, 0.3, 0.9]), [events.ResponseCreated(number, response.response_id)]
         lengths_ms = [draw.choice([60, 300, 1_500, 4_000, 9_000]) for _ in range(draw.choice([1, 1, 1, 2]))]
+        doings = self._world.doings
+        if doings is not None and not doings.speaks():
+            lengths_ms = []
         ends: list[events.ModelEvent] = []
         for length_ms in lengths_ms:
             item_id = self._new_id("A")
@@ -259,8 +267,14 @@ class ModelSession:
             if draw.random() < 0.7:
                 yield 0.001, ends
                 ends = []
+        calls = doings.calls_of(self, response.response_id, spoke=bool(lengths_ms)) if doings else []
+        for call in calls:
+            self._add(call.item_id, "")
+            yield 0.005, [*ends, call]
+            ends = []
         status = "completed" if draw.random() < 0.95 else "incomplete"
-        yield 0.005, [*ends, self._done(response, status, "")]
+        done = dataclasses.replace(self._done(response, status, ""), tool_calls=tuple(calls))
+        yield 0.005, [*ends, done]
 
     def _end_of(self, response: Response, item_id: str) -> list[events.ModelEvent]:
         response.unfinished.remove(item_id)

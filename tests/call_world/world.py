@@ -8,6 +8,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 
+from call_world import doings
 from call_world.checks import LATE_MS_MAX, Checks
 from call_world.line import Line
 from call_world.model import ModelSession
@@ -33,6 +34,9 @@ class World:
         self.random = random.Random(seed)
         self.now = STARTS_AT
         self.agent = Agent(audio_path="pcm24k" if self.random.random() < 0.05 else "pcmu")
+        self.doings = doings.Doings(self) if seed % 7 == 6 else None
+        if self.doings is not None:
+            self.agent = doings.able(self.agent)
         session_max_s = self.random.choice([10.0, 3_300.0, 3_300.0, 3_300.0])
         self.call = Call(
             f"CA{seed:032x}", "+15550001", "+15550002", "wk-1", self.agent, "polyphase", session_max_s
@@ -96,6 +100,8 @@ class World:
                 f"still {self.call.state} with the link {self.call.link}"
             )
         self._checks.at_the_end()
+        if self.doings is not None:
+            self.doings.check_at_the_end()
 
     def tell(self, event: events.Event) -> None:
         """Give the call an event, check what follows, and let it happen."""
@@ -109,6 +115,8 @@ class World:
         for command in following:
             self._checks.command(command)
             self._perform(command)
+            if self.doings is not None:
+                self.doings.follow(command)
         self._checks.end_step()
 
     def _perform(self, command: commands.Command) -> None:

@@ -55,6 +55,8 @@ THINGS_TO_SEE = {
         "GATEWAY_LOST",
     ),
     *("MODEL_REFUSED", "MODEL_LOST", "STREAM_LOST"),
+    *("RunTool", "CancelTool", "CreateFunctionOutput", "CreateFunctionCall", "transfer", "send-digits"),
+    *("tool ok", "tool refused", "tool failed", "tool timeout", "tool cancelled", "TRANSFERRED"),
 }
 
 

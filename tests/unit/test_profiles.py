@@ -12,9 +12,18 @@ from sim_openai_driver import Driver
 
 from trunkline_worker import profiles
 from trunkline_worker.agent import Agent, Eagerness, NoiseReduction, ReasoningEffort, SemanticVad, ServerVad
+from trunkline_worker.agent_tools import HttpTool, McpTool, Method, TransferTarget
 from trunkline_worker.events import AudioPath
 from trunkline_worker.profile_files import LoadedProfile, read_folder
 from trunkline_worker.profiles import Profile
+from trunkline_worker.tool_hosts import ToolHosts
+from trunkline_worker.tool_profiles import (
+    HttpToolProfile,
+    McpToolProfile,
+    TransferProfile,
+    TransferTargetProfile,
+)
+from trunkline_worker.tool_rules import ToolRules
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "agents"
@@ -41,15 +50,47 @@ EVERYTHING: dict[str, Any] = {
         "prefix_padding_ms": 200,
         "silence_duration_ms": 700,
     },
+    "end_call": True,
+    "transfer": {
+        "targets": [{"name": "desk", "number": "+12025550160", "description": "A person.", "timeout_s": 30}]
+    },
+    "send_digits": True,
+    "tools": [
+        {
+            "type": "http",
+            "name": "book",
+            "description": "Book.",
+            "parameters": {"type": "object", "properties": {"day": {"type": "string"}}, "required": ["day"]},
+            "method": "POST",
+            "url": "https://calendar.example.com/{day}",
+            "headers": {"Authorization": "Bearer ${TOOL_SECRET_CALENDAR}"},
+            "timeout_s": 3.0,
+            "retry": True,
+            "idempotent": True,
+            "result_bytes_max": 1000,
+            "filler": "One moment.",
+            "filler_after_ms": 900,
+        },
+        {
+            "type": "mcp",
+            "server_label": "stock",
+            "server_url": "https://mcp.example.com/stock",
+            "allowed_tools": ["find"],
+            "authorization": "${TOOL_SECRET_STOCK}",
+        },
+    ],
+    "tools_per_minute": 5,
 }
+SECRETS = {"TOOL_SECRET_CALENDAR": "calendar-key", "TOOL_SECRET_STOCK": "stock-key"}
+RULES = ToolRules(ToolHosts.parse("calendar.example.com"))
 
 
 def examples() -> tuple[LoadedProfile, ...]:
-    return read_folder(EXAMPLES, BUILT_IN).loaded
+    return read_folder(EXAMPLES, BUILT_IN, rules=RULES).loaded
 
 
 def test_every_field_reaches_the_agent() -> None:
-    agent = Profile.model_validate(EVERYTHING).agent(BUILT_IN)
+    agent = Profile.model_validate(EVERYTHING).agent(BUILT_IN, SECRETS)
 
     assert EVERYTHING.keys() == Profile.model_fields.keys()
     assert agent == Agent(
@@ -66,7 +107,28 @@ def test_every_field_reaches_the_agent() -> None:
         transcription_model="whisper-1",
         language="no",
         turn_detection=ServerVad(threshold=0.75, prefix_padding_ms=200, silence_duration_ms=700),
+        can_end_call=True,
+        transfer_targets=(TransferTarget("desk", "+12025550160", "A person.", 30),),
+        can_send_digits=True,
+        tools=(
+            HttpTool(
+                name="book",
+                description="Book.",
+                parameters={"type": "object", "properties": {"day": {"type": "string"}}, "required": ["day"]},
+                method="POST",
+                url="https://calendar.example.com/{day}",
+                headers=(("Authorization", "Bearer calendar-key"),),
+                timeout_s=3.0,
+                retry=True,
+                result_bytes_max=1000,
+                filler="One moment.",
+                filler_after_ms=900,
+            ),
+            McpTool("stock", "https://mcp.example.com/stock", ("find",), "stock-key"),
+        ),
+        tools_per_minute=5,
     )
+    assert not [secret for secret in SECRETS.values() if secret in repr(agent)]
     unused = [
         field.name
         for field in dataclasses.fields(Agent)
@@ -157,7 +219,7 @@ def test_the_documentation_has_every_field_with_its_meaning_and_default() -> Non
     "values",
     [
         *(profiles.Voice, profiles.TranscriptionModel, ReasoningEffort, Eagerness),
-        *(NoiseReduction, AudioPath),
+        *(NoiseReduction, AudioPath, Method),
     ],
 )
 def test_the_documentation_has_every_value_that_can_be_chosen(values: Any) -> None:
@@ -173,6 +235,10 @@ def rows() -> list[str]:
         "transcription.": profiles.TranscriptionProfile,
         "turn_detection.": profiles.ServerVadProfile,
         "turn_detection. ": profiles.SemanticVadProfile,
+        "transfer.": TransferProfile,
+        "transfer.targets[].": TransferTargetProfile,
+        "tools[].": HttpToolProfile,
+        "tools[]. ": McpToolProfile,
     }
     lines = []
     for prefix, model in models.items():
@@ -190,6 +256,10 @@ def default_of(model: type[BaseModel], name: str) -> str:
         return f"`{values[0]}`" if name == "type" else "required"
     if isinstance(field.default, BaseModel):
         return "see below"
+    if field.default is None or field.default_factory is not None or field.default == "":
+        return "none"
+    if isinstance(field.default, bool):
+        return f"`{str(field.default).lower()}`"
     return "a short greeting" if name == "greeting" else f"`{field.default}`"
 
 

@@ -57,6 +57,9 @@ def worker_ping(worker: str) -> str:
     return f"rt.v1.w.{token(worker)}.ping"
 
 
+EVERY_HEARTBEAT: Final = "rt.v1.hb.*"
+
+
 def heartbeat(worker: str) -> str:
     """Load of one worker, once a second: for people and scaling, not for detection."""
     return f"rt.v1.hb.{token(worker)}"

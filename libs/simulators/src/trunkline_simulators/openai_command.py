@@ -13,7 +13,7 @@ import click
 from trunkline_simulators import recordings
 from trunkline_simulators.openai_faults import KINDS, Fault, Losses, parse_fault
 from trunkline_simulators.openai_replies import AGAINS, Again, Behaviour
-from trunkline_simulators.openai_server import ServerOptions, run_server
+from trunkline_simulators.openai_server import DIALECTS, Dialect, ServerOptions, run_server
 from trunkline_simulators.openai_tools import ScriptedCall
 from trunkline_simulators.openai_transcription import MODES, Mode
 
@@ -140,6 +140,14 @@ def _read_calls(
     callback=_read_faults,
     help="Something to go wrong; see below.",
 )
+@click.option(
+    "--dialect",
+    default="ga",
+    show_default=True,
+    type=click.Choice(DIALECTS),
+    help="Shape of the events; beta is what compatible servers of the older API speak.",
+)
+@click.option("--azure", is_flag=True, help="Take the key, and refuse, as Azure does.")
 @click.option("--seed", default="0", show_default=True, help="Ids and sizes are drawn from it.")
 @click.option(
     "--record",
@@ -160,13 +168,17 @@ def command(
     connect_delay: float,
     losses: float | None,
     faults: tuple[Fault, ...],
+    dialect: Dialect,
+    azure: bool,
     seed: str,
     record: Path | None,
 ) -> None:
-    """Play the OpenAI Realtime API (GA): strict, with voice activity detection and recorded answers."""
+    """Play the OpenAI Realtime API: strict, with voice activity detection and recorded answers."""
     behaviour = Behaviour(pace, latency_ms, in_flight_deltas, split_samples, transcription, calls, again)
     lost = None if losses is None else Losses(losses)
-    options = ServerOptions(host, port, api_key, behaviour, faults, seed, record, connect_delay, lost)
+    options = ServerOptions(
+        host, port, api_key, behaviour, faults, seed, record, connect_delay, lost, dialect, azure
+    )
     try:
         asyncio.run(_serve(options))
     except OSError as error:

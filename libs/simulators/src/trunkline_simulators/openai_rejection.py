@@ -6,13 +6,16 @@ to find the first fault and name its path (OpenAI: Realtime API reference, `erro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import inspect
 
 from trunkline_simulators.openai_schema import ClientEvent
+
+Event = TypeVar("Event")
 
 
 class Rejection(Exception):  # noqa: N818 - an answer to the client, not a failure of ours
@@ -36,27 +39,36 @@ class Rejection(Exception):  # noqa: N818 - an answer to the client, not a failu
 
 def parse_client_event(frame: str | bytes) -> ClientEvent:
     """Return the event of one websocket message; `Rejection` when OpenAI would refuse it."""
+    return read(frame, _DECODER, _client_event_type)
+
+
+def read(
+    frame: str | bytes, decoder: msgspec.json.Decoder[Event], expected: Callable[[], inspect.Type]
+) -> Event:
+    """Return the event of one websocket message by the decoder's types, which `expected` describes."""
     if isinstance(frame, bytes):
         raise Rejection("Binary messages are not supported. Send JSON text.", code="invalid_event")
     try:
-        event: ClientEvent = _DECODER.decode(frame)
+        return decoder.decode(frame)
     except msgspec.ValidationError as error:
-        rejection = explain(msgspec.json.decode(frame)) or Rejection(str(error))
+        rejection = explain(msgspec.json.decode(frame), expected()) or Rejection(str(error))
         raise rejection from None
     except msgspec.DecodeError:
         raise Rejection("The message is not valid JSON.", code="invalid_event") from None
-    return event
 
 
-def explain(raw: Any) -> Rejection | None:
-    """Return the first fault of a decoded client event, or None when its types are in order."""
+def explain(raw: Any, expected: inspect.Type | None = None) -> Rejection | None:
+    """Return the first fault of a decoded client event, or None when its types are in order.
+
+    The types are GA's, or those that are described by `expected`.
+    """
     if not isinstance(raw, dict):
         return Rejection("The message is not a JSON object.", code="invalid_event")
     event_id = raw.get("event_id")
     if "type" not in raw:
         fault: Rejection | None = Rejection("The 'type' field is missing.", code="invalid_event")
     else:
-        fault = _fault(_client_event_type(), raw, "")
+        fault = _fault(expected or _client_event_type(), raw, "")
     if fault is not None and isinstance(event_id, str):
         fault.event_id = event_id
     return fault
@@ -72,7 +84,7 @@ def supported(values: tuple[object, ...]) -> str:
     return f"Supported values are: {listed}{comma} and {quoted[-1]}."
 
 
-_DECODER = msgspec.json.Decoder(ClientEvent)
+_DECODER: msgspec.json.Decoder[ClientEvent] = msgspec.json.Decoder(ClientEvent)
 _MISSING = object()
 
 

@@ -1,7 +1,8 @@
 """The websocket server around simulated Realtime sessions: who may connect, and one loop for each session.
 
 A connection that OpenAI would not serve is accepted first and closed then, with OpenAI's codes
-(OpenAI: Realtime guide, connecting with websockets).
+(OpenAI: Realtime guide, connecting with websockets). Azure refuses it at the upgrade, with an HTTP status, takes
+the key in `api-key`, and lets deployments have any name.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from trunkline_simulators import listener, openai_replies
+from trunkline_simulators import listener, openai_beta, openai_replies
 from trunkline_simulators.openai_commands import (
     Close,
     Fact,
@@ -36,7 +39,7 @@ from trunkline_simulators.openai_commands import (
     TimePassed,
     TurnHeard,
 )
-from trunkline_simulators.openai_configuration import is_known_model
+from trunkline_simulators.openai_configuration import SHUT_DOWN_MODELS, is_known_model
 from trunkline_simulators.openai_dice import Dice
 from trunkline_simulators.openai_faults import ArmedFaults, Fault, Losses
 from trunkline_simulators.openai_replies import Behaviour
@@ -44,9 +47,24 @@ from trunkline_simulators.openai_session import Session
 from trunkline_simulators.openai_trace import Trace
 
 PATH = "/v1/realtime"
+MODELS_PATH = "/v1/models"
 MESSAGE_BYTES_MAX = 24 * 1024 * 1024  # 15 MiB of audio in base64, and the rest of the event
 INBOX_FACTS_MAX = 256  # five seconds of 20 ms frames; then the socket is read no further
 CLOSE_TIMEOUT_S = 2  # how long a client may take to answer a close frame
+
+Dialect = Literal["ga", "beta"]
+DIALECTS: tuple[Dialect, ...] = ("ga", "beta")
+
+# Enough of the list of models for its readers: one that stays, one that is about to go, and one that cannot talk.
+MODELS: tuple[dict[str, str | int | None], ...] = tuple(
+    {"id": name, "object": "model", "created": 1_767_225_600, "owned_by": "system", "shutdown_date": end}
+    for name, end in (
+        ("gpt-realtime-2.1", None),
+        ("gpt-realtime-2.1-mini", None),
+        ("gpt-realtime", "2027-01-20"),
+        ("gpt-5", None),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +80,8 @@ class ServerOptions:
     record: Path | None = None
     connect_delay_s: float = 0.0  # that a handshake takes, refused or not
     losses: Losses | None = None
+    dialect: Dialect = "ga"
+    azure: bool = False
 
 
 @contextlib.asynccontextmanager
@@ -113,9 +133,27 @@ class RealtimeServer:
         await asyncio.sleep(self._options.connect_delay_s)
         if time.monotonic() < self._refuse_until:
             return connection.respond(self._refusal, "refused by a fault\n")
-        if urlsplit(request.path).path != PATH:
+        path = urlsplit(request.path).path
+        if path == MODELS_PATH and self._options.dialect == "ga":
+            return self._list_models(connection, request)
+        if path != PATH:
             return connection.respond(HTTPStatus.NOT_FOUND, f"there is only {PATH}\n")
+        return self._refuse_as_azure(connection, request) if self._options.azure else None
+
+    def _refuse_as_azure(self, connection: ServerConnection, request: Request) -> Response | None:
+        model = parse_qs(urlsplit(request.path).query).get("model", [""])[0]
+        if not self._is_authorized(request.headers):
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "Access denied\n")
+        if model.startswith(SHUT_DOWN_MODELS):
+            return connection.respond(HTTPStatus.GONE, "The model of this deployment was retired\n")
         return None
+
+    def _list_models(self, connection: ServerConnection, request: Request) -> Response:
+        if not self._is_authorized(request.headers):
+            return connection.respond(
+                HTTPStatus.UNAUTHORIZED, _encode({"error": {"code": "invalid_api_key"}})
+            )
+        return connection.respond(HTTPStatus.OK, _encode({"object": "list", "data": MODELS}))
 
     async def serve_connection(self, connection: ServerConnection) -> None:
         """Serve one client from its upgrade to the end of its session."""
@@ -123,24 +161,35 @@ class RealtimeServer:
         headers = connection.request.headers
         query = parse_qs(urlsplit(connection.request.path).query)
         model = query.get("model", [""])[0]
-        if not self._is_authorized(headers.get("Authorization", "")):
+        if not self._is_authorized(headers):
             await connection.close(3000, "invalid_request_error.invalid_api_key")
-        elif "OpenAI-Beta" in headers:
+        elif (
+            self._options.dialect == "beta" and headers.get("OpenAI-Beta") != openai_beta.HEADER
+        ):  # own words
+            message = f"You must provide the header `OpenAI-Beta: {openai_beta.HEADER}`."
+            await self._turn_away(connection, "missing_beta_header", message)
+        elif self._options.dialect == "ga" and "OpenAI-Beta" in headers:
             message = "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API."
             await self._turn_away(connection, "beta_api_shape_disabled", message)
         elif not model:  # own words
             await self._turn_away(connection, "missing_model", "You must provide a model parameter.")
-        elif not is_known_model(model):
+        elif self._has_openais_models and not is_known_model(model):
             message = f"The model `{model}` does not exist or you do not have access to it."
             await self._turn_away(connection, "model_not_found", message)
         else:
             await self._run_session(connection, model)
 
-    def _is_authorized(self, authorization: str) -> bool:
-        scheme, _, key = authorization.partition(" ")
-        if scheme != "Bearer" or not key:
+    @property
+    def _has_openais_models(self) -> bool:
+        return self._options.dialect == "ga" and not self._options.azure
+
+    def _is_authorized(self, headers: Headers) -> bool:
+        scheme, _, key = headers.get("Authorization", "").partition(" ")
+        if self._options.azure:
+            key = headers.get("api-key", "")
+        elif scheme != "Bearer":
             return False
-        return self._options.api_key is None or key == self._options.api_key
+        return bool(key) and self._options.api_key in {None, key}
 
     async def _turn_away(self, connection: ServerConnection, code: str, message: str) -> None:
         error = {
@@ -158,10 +207,17 @@ class RealtimeServer:
     async def _run_session(self, connection: ServerConnection, model: str) -> None:
         seed = f"{self._options.seed}:{next(self._numbers)}"
         session = Session(model, self._options.behaviour, self._faults, seed, int(time.time()))
+        if self._options.dialect == "beta":
+            session.parse = openai_beta.parse_client_event
         trace = Trace(session.id, self._options.record)
         async with trace.writing():
             await _Connection(connection, session, trace, self).run()
             trace.note("disconnected", {"code": connection.close_code})
+
+    def on_the_wire(self, event: dict[str, Any]) -> str | None:
+        """Return an event in the server's dialect, or None when that dialect does not have it."""
+        shown = openai_beta.server_event(event) if self._options.dialect == "beta" else event
+        return None if shown is None else _encode(shown)
 
     def refuse_after_fault(self) -> None:
         """Begin to refuse connects, if a fault says so."""
@@ -230,7 +286,9 @@ class _Connection:
         for order in orders:
             match order:
                 case Send(event):
-                    await self._connection.send(_encode(event))
+                    message = self._server.on_the_wire(event)
+                    if message is not None:
+                        await self._connection.send(message)
                 case Note(event=event, fields=fields):
                     self._trace.note(event, fields)
                 case KeepAudio(sound, rate_hz):

@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -67,6 +68,8 @@ class _Unrecognised:
 
 class Session:
     """What one connected client talks to; `handle` takes a fact and returns what follows from it."""
+
+    parse: Callable[[str | bytes], ClientEvent] = staticmethod(parse_client_event)  # or another dialect's
 
     def __init__(
         self, model: str, behaviour: Behaviour, faults: ArmedFaults, seed: str, created_at_unix_s: int
@@ -164,7 +167,7 @@ class Session:
 
     def _on_frame(self, frame: str | bytes, now: float) -> None:
         try:
-            event = parse_client_event(frame)
+            event = self.parse(frame)
         except Rejection as rejection:
             self._outbox.refuse(rejection, rejection.event_id, now)
             return

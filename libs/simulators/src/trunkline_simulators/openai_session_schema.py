@@ -46,22 +46,22 @@ class NoiseReduction(Strict):
     type: Literal["near_field", "far_field"]
 
 
+TranscriptionModel = Literal[
+    "whisper-1",
+    "gpt-transcribe",
+    "gpt-live-transcribe",
+    "gpt-4o-mini-transcribe",
+    "gpt-4o-mini-transcribe-2025-12-15",
+    "gpt-4o-transcribe",
+    "gpt-4o-transcribe-diarize",
+    "gpt-realtime-whisper",
+]
+
+
 class Transcription(Strict):
     """The separate model that writes down what the caller said."""
 
-    model: (
-        Literal[
-            "whisper-1",
-            "gpt-transcribe",
-            "gpt-live-transcribe",
-            "gpt-4o-mini-transcribe",
-            "gpt-4o-mini-transcribe-2025-12-15",
-            "gpt-4o-transcribe",
-            "gpt-4o-transcribe-diarize",
-            "gpt-realtime-whisper",
-        ]
-        | UnsetType
-    ) = UNSET
+    model: TranscriptionModel | UnsetType = UNSET
     language: str | UnsetType | None = UNSET
     prompt: str | UnsetType | None = UNSET
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | UnsetType = UNSET

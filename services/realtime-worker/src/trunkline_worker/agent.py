@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from trunkline_worker import agent_tools
+from trunkline_worker.agent_tools import BuiltInTool, HttpTool, McpTool, TransferTarget
 from trunkline_worker.events import AudioPath
 
 DEAD_MODELS: Final = {
@@ -91,6 +93,19 @@ class Agent:
     speed: float = 1.0
     reasoning_effort: ReasoningEffort = "low"
     """Told only to models that take it."""
+    tools: tuple[HttpTool | McpTool, ...] = ()
+    can_end_call: bool = False
+    transfer_targets: tuple[TransferTarget, ...] = ()
+    can_send_digits: bool = False
+    tools_per_minute: int = 20
+
+    def built_in_tools(self) -> tuple[BuiltInTool, ...]:
+        """Return the tools that act on the call itself."""
+        return (
+            *((agent_tools.end_call(),) if self.can_end_call else ()),
+            *((agent_tools.transfer_call(self.transfer_targets),) if self.transfer_targets else ()),
+            *((agent_tools.send_digits(),) if self.can_send_digits else ()),
+        )
 
     def session(self, *, deaf: bool = False) -> dict[str, Any]:
         """Return the body of `session.update` (OpenAI: Realtime, GA shape); a `deaf` session looks for no turns.
@@ -126,7 +141,7 @@ class Agent:
                 "input": audio_input,
                 "output": {"format": audio_format, "voice": self.voice, "speed": self.speed},
             },
-            "tools": [],
+            "tools": [each.definition() for each in (*self.built_in_tools(), *self.tools)],
             "tool_choice": "auto",
             "max_output_tokens": self.max_output_tokens,
             "truncation": "auto",

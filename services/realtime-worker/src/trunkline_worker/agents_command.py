@@ -30,7 +30,9 @@ def check(folder: Path | None) -> None:
     if folder is None:
         raise click.UsageError("name a folder, or set TRUNKLINE_AGENTS")
     try:
-        loaded = read_folder(folder, variables.built_in_agent()).loaded
+        loaded = read_folder(
+            folder, variables.built_in_agent(), rules=variables.tool_rules(secrets=None)
+        ).loaded
     except ProfilesError as error:
         for problem in error.problems:
             click.echo(problem, err=True)

@@ -11,6 +11,8 @@ The life of a call:
        │                     │                        │
        └────── too long ─────┴── caller hung up ──────┴──── too long ───▶ LINGERING ──▶ ENDED
 
+    TALKING ──the agent transfers or presses keys──▶ LEAVING ──Attached──▶ TALKING, or answered ──▶ ENDED
+
 LINGERING lasts only while the caller's last words are still being transcribed. The link to the model lives
 beside it (`model_link.py`): a session is opened as soon as the call is offered, while Twilio is still setting up the
 stream.
@@ -22,12 +24,14 @@ from typing import Final
 
 from trunkline_common.call_events import CallAttached, CallEnded, CallStarted, DtmfReceived, Verdict
 from trunkline_common.control import NextStep, StopReason
-from trunkline_worker import events
+from trunkline_worker import agent_tools, events
+from trunkline_worker.absence import Absence
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import Command, Finish, HangUp, Record
 from trunkline_worker.dialogue import Dialogue
 from trunkline_worker.model_link import Link, ModelLink
 from trunkline_worker.resample import ResamplerKind
+from trunkline_worker.tools import Departure
 
 OFFER_S: Final = 60.0
 """Twilio attaches within a few seconds, or the call is gone. Not shorter than a stream's token lives: a stream
@@ -53,6 +57,8 @@ class State(Enum):
     OFFERED = "offered"
     TALKING = "talking"
     ORPHANED = "orphaned"
+    LEAVING = "leaving"
+    """Twilio is told to do what the agent asked for, and there is no stream meanwhile."""
     LINGERING = "lingering"
     ENDED = "ended"
 
@@ -85,11 +91,12 @@ class Call:
     ) -> None:
         self.state = State.OFFERED
         self._started = CallStarted(caller=caller, called=called, agent=agent.name, worker=worker)
-        self._dialogue = Dialogue(agent, resampler)
+        self._dialogue = Dialogue(agent, resampler, call_id)
         share = zlib.crc32(call_id.encode()) % 1000 / 1000
         self._model = ModelLink(agent, self._dialogue, share, session_max_s)
         self._deadline: float | None = None
-        """End of OFFERED, ORPHANED or LINGERING."""
+        """End of OFFERED, ORPHANED, LEAVING or LINGERING."""
+        self._absence: Absence | None = None
         self._verdict = Verdict.NEVER_ATTACHED
         self._gateway_heard_at = 0.0
         self._greeted = False
@@ -121,7 +128,15 @@ class Call:
         dialogue_at = self._dialogue.wake_at() if self._model.is_open else None
         silence_at = self._gateway_heard_at + GATEWAY_SILENCE_S if self.state is State.TALKING else None
         times = [
-            at for at in (self._deadline, self._model.wake_at(), silence_at, dialogue_at) if at is not None
+            at
+            for at in (
+                self._deadline,
+                self._model.wake_at(),
+                silence_at,
+                dialogue_at,
+                self._dialogue.actions.wake_at(),
+            )
+            if at is not None
         ]
         return min(times, default=None)
 
@@ -134,6 +149,8 @@ class Call:
             self._gateway_heard_at = now
             return self._dialogue.caller_audio(event.t_ms, event.ulaw, now)
         commands = self._apply(event, now)
+        if self.state is State.TALKING:
+            commands += self._leave_if_heard(now)
         if self.state not in {State.LINGERING, State.ENDED}:
             commands += self._model.take_over_if_quiet(now)
             if self._dialogue.gate.gave_up:
@@ -150,8 +167,13 @@ class Call:
                 return self._dialogue.mark_played(name, now)
             case events.Attached(gateway, stream_sid):
                 return self._on_attached(gateway, stream_sid, now)
-            case events.KeyPressed():
-                return [Record(DtmfReceived(at_ms=self._dialogue.media_ms))]
+            case events.KeyPressed(digit):
+                pressed = Record(DtmfReceived(at_ms=self.duration_ms))
+                return [pressed, *self._dialogue.actions.key_pressed(digit, now)]
+            case events.ToolReturned():
+                return self._dialogue.actions.returned(event, now)
+            case events.Dialed(status):
+                return self._on_dialed(status, now)
             case events.StreamStopped(reason):
                 return self._on_stream_stopped(reason, now)
             case events.LineMeasured(twilio_rtt_ms, bus_rtt_ms):
@@ -177,13 +199,14 @@ class Call:
             commands += self._dialogue.suspend(now)
         self.state = State.TALKING
         self._deadline = None
+        commands += self._come_back(now)
         return [*commands, *self._dialogue.resume(now), *self._greet_once(now)]
 
     def _on_stream_stopped(self, reason: StopReason, now: float) -> list[Command]:
-        if self.state is State.LINGERING:
+        verdict = _STOPPED_FOR_GOOD.get(reason)
+        if self.state is State.LINGERING or (self.state is State.LEAVING and verdict is None):
             return []
         commands = self._dialogue.suspend(now)
-        verdict = _STOPPED_FOR_GOOD.get(reason)
         if verdict is None:
             self.state = State.ORPHANED
             self._deadline = now + ORPHAN_S
@@ -197,6 +220,39 @@ class Call:
             return []
         self._greeted = True
         return self._dialogue.greet(now)
+
+    # --- What the agent asked for at the end of its words
+
+    def _leave_if_heard(self, now: float) -> list[Command]:
+        departure = self._dialogue.actions.departure(now)
+        return [] if departure is None else self._leave(departure, now)
+
+    def _leave(self, departure: Departure, now: float) -> list[Command]:
+        commands = self._dialogue.suspend(now)
+        if departure.tool == agent_tools.END_CALL:
+            return [*commands, HangUp(NextStep.HANG_UP), *self._linger(Verdict.AGENT_HUNG_UP, now)]
+        self.state = State.LEAVING
+        self._absence = Absence(departure, now)
+        self._deadline = self._absence.deadline
+        return [*commands, *self._absence.begin(self.duration_ms)]
+
+    def _on_dialed(self, status: str, now: float) -> list[Command]:
+        if self.state is not State.LEAVING or self._absence is None or not self._absence.rings:
+            return []
+        commands, answered = self._absence.dialed(status, self.duration_ms, now)
+        if answered:
+            self._verdict = Verdict.TRANSFERRED
+            return [*commands, *self._end(now)]
+        self.state = State.ORPHANED
+        self._deadline = self._absence.deadline
+        return commands
+
+    def _come_back(self, now: float) -> list[Command]:
+        absence, self._absence = self._absence, None
+        if absence is None:
+            return []
+        commands, text, answer = absence.back(self.duration_ms)
+        return [*commands, *self._dialogue.actions.tell(text, now, answer=answer)]
 
     # --- The model's side
 
@@ -213,7 +269,8 @@ class Call:
     # --- Time and endings
 
     def _on_tick(self, now: float) -> list[Command]:
-        commands = self._model.tick(now)
+        commands = self._dialogue.actions.tick(now)
+        commands += self._model.tick(now)
         commands += self._unless_lost(now)
         if self.state is State.ENDED:
             return commands
@@ -223,8 +280,11 @@ class Call:
             match self.state:
                 case State.OFFERED:
                     return commands + self._end(now)
-                case State.ORPHANED:
+                case State.ORPHANED | State.LEAVING:
                     self._verdict = Verdict.STREAM_LOST
+                    if self._absence is not None:
+                        following, self._verdict = self._absence.overdue(self.duration_ms)
+                        commands += following
                     return commands + self._end(now)
                 case State.LINGERING:
                     return commands + self._end(now)
@@ -242,7 +302,8 @@ class Call:
         self.state = State.LINGERING
         self._deadline = now + LINGER_S
         self._model.keep_no_longer()
-        return [] if self._model.is_open else self._end(now)
+        commands = self._dialogue.actions.close(now)
+        return commands if self._model.is_open else commands + self._end(now)
 
     def _end(self, now: float) -> list[Command]:
         if self.state is State.ENDED:

@@ -1,11 +1,12 @@
 """The vocabulary of a call, second half: commands are orders to the shell (the other half is `events`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
 from trunkline_common.call_events import CallEvent, TurnLatency, Verdict
-from trunkline_common.control import NextStep
+from trunkline_common.control import NextStep, Transfer
+from trunkline_worker.agent_tools import HttpRequest
 
 # --- What the model is told ----------------------------------------------------------------------------------
 
@@ -182,6 +183,23 @@ class HangUp:
     """Close Twilio's stream; what Twilio does next is `next`."""
 
     next: NextStep
+    transfer: Transfer | None = field(default=None, repr=False)
+    digits: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunTool:
+    """Send the request of a tool; its answer comes as `events.ToolReturned`."""
+
+    tool_call_id: str
+    request: HttpRequest
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTool:
+    """Give up a tool's request; nothing more is said of it."""
+
+    tool_call_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +226,8 @@ class Measure(StrEnum):
     BARGE_IN = "barge-in"
     LATE_DELTA = "late-delta"
     """Audio of an interrupted response."""
+    TOOL_LATE = "tool-late"
+    """An answer of a tool that was given up."""
     STALE_MARK = "stale-mark"
     """An echo that a clear caused, or of a generation that is gone."""
     STALE_SESSION = "stale-session"
@@ -247,6 +267,8 @@ Command = (
     | OpenSession
     | UseSession
     | CloseSession
+    | RunTool
+    | CancelTool
     | Record
     | RecordLatency
     | Count

@@ -18,7 +18,8 @@ Rules:
 from typing import Final
 
 from trunkline_common.call_events import AgentTurn, CallerTurn
-from trunkline_worker import events, realtime_api
+from trunkline_worker import events, realtime_refusals
+from trunkline_worker.actions import Actions
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import (
     AppendAudio,
@@ -61,7 +62,7 @@ INTERRUPTED_RESPONSES_MAX: Final = 32
 class Dialogue:
     """One call's talk with one model session after another."""
 
-    def __init__(self, agent: Agent, resampler: ResamplerKind) -> None:
+    def __init__(self, agent: Agent, resampler: ResamplerKind, call_id: str = "") -> None:
         self.gate = ResponseGate()
         self.interruptions = 0
         self.agent_was_heard = False
@@ -69,6 +70,7 @@ class Dialogue:
         self._uplink = Uplink(agent.audio_path, resampler)
         self._playback = Playback(agent.audio_path, resampler)
         self._conversation = Conversation()
+        self.actions = Actions(agent, call_id, self.gate, self._playback, self._conversation.history)
         self._clock = TurnClock()
         self._interrupted: dict[str, None] = {}
         self._speaking_item: str | None = None
@@ -116,6 +118,7 @@ class Dialogue:
             self._conversation.remember_callers()
             created = self._conversation.history.replay(self.gate.event_id, self._uplink.between)
         self._told = {event.item_id for event in created if isinstance(event, CreateMessage)}
+        self.actions.session_opened()
         commands: list[Command] = [*map(SendToModel, created), *self.gate.open(now)]
         if deaf:
             turn_detection = self._agent.session()["audio"]["input"]["turn_detection"]
@@ -135,6 +138,7 @@ class Dialogue:
         commands += [*_records(self._conversation.session_lost(playing)), *self._heard()]
         self._playing_on = set(playing)
         self._owe(self.gate.lost(), span, now, broke_off=broke_off)
+        commands += self.actions.session_closed(now)
         self._speaking_item = self._unanswered_item = None
         self._interrupted.clear()
         return commands
@@ -162,13 +166,15 @@ class Dialogue:
         """There is no line: the rest of what Twilio held will not be heard."""
         self._playback.hold()
         self.gate.hold()
+        commands = self.actions.line_lost(now)
         if not self._playback.active:
-            return []
-        return [*self._cut(now, cancel=True), *self.gate.request(Wish.ANSWER, now)]
+            return commands
+        return [*commands, *self._cut(now, cancel=True), *self.gate.request(Wish.ANSWER, now)]
 
     def resume(self, now: float) -> list[Command]:
         """A stream is there: go on where the line broke, if one did."""
         self._uplink.start_stream()
+        self.actions.line_opened()
         return [*self._playback.release(now), *self.gate.release(now)]
 
     def wake_at(self) -> float | None:
@@ -195,7 +201,7 @@ class Dialogue:
 
     def close(self, now: float) -> list[Command]:
         """The call is over: record what was heard of what was playing, and all unwritten turns."""
-        commands: list[Command] = []
+        commands = self.actions.close(now)
         if self._playback.active:
             for cut in self._playback.interrupt(now):
                 commands += _records(self._conversation.agent_cut(cut, self._uplink.media_end_ms))
@@ -225,6 +231,7 @@ class Dialogue:
                 self._unanswered_item = item_id
                 self._clock.speech_stopped(now)
                 self.gate.caller_stopped(now)
+                self.actions.caller_stopped()
                 self._taken_ms = self._uplink.media_ms(audio_end_ms)
                 self._conversation.caller_stopped(item_id, self._taken_ms, now)
             case events.ItemAdded(_, item_id, role):
@@ -235,11 +242,16 @@ class Dialogue:
                 self.gate.created(response_id, now)
             case events.ResponseDone():
                 return self._on_response_done(event, now)
+            case events.ToolCalled(_, response_id):
+                interrupted = response_id in self._interrupted
+                return self.actions.called(event, self.media_ms, now, interrupted=interrupted)
+            case events.McpCallEnded():
+                return self.actions.mcp_call_ended(now)
             case events.SessionRoundTrip(_, rtt_ms):
                 self._clock.model_rtt_ms = rtt_ms
             case events.ModelError(_, code):
-                detail = "" if code in realtime_api.BENIGN_CODES else code
-                busy = code == realtime_api.ALREADY_ANSWERING
+                detail = "" if code in realtime_refusals.BENIGN_CODES else code
+                busy = code == realtime_refusals.ALREADY_ANSWERING
                 refused = self.gate.refused(event.event_id, busy=busy, now=now)
                 return [Count(Measure.MODEL_ERROR, detail=detail), *refused]
             case (
@@ -270,10 +282,11 @@ class Dialogue:
         self._conversation.caller_started(item_id, self._uplink.media_ms(audio_start_ms))
         if self.gate.active is not None:
             self._ignore_response(self.gate.active)
+        commands = self.actions.caller_spoke(now)
         if not self._playback.active:
-            return []
+            return commands
         self.interruptions += 1
-        return [*self._cut(now), Count(Measure.BARGE_IN)]
+        return [*self._cut(now), Count(Measure.BARGE_IN), *commands]
 
     def _ignore_response(self, response_id: str) -> None:
         self._interrupted[response_id] = None
@@ -323,8 +336,10 @@ class Dialogue:
         return [SendToModel(TruncateItem(self.gate.event_id("truncate"), cut.item_id, end_ms))]
 
     def _on_response_done(self, event: events.ResponseDone, now: float) -> list[Command]:
+        interrupted = event.response_id in self._interrupted
         self._interrupted.pop(event.response_id, None)
         commands: list[Command] = []
+        spoke = self.gate.has_spoken(event.response_id)
         if event.status == "failed":
             commands.append(Count(Measure.RESPONSE_FAILED, detail=event.reason))
         commands += [*self._playback.finish_response(event.response_id, now), *self._heard()]
@@ -335,7 +350,10 @@ class Dialogue:
         commands += _records(self._conversation.response_done(event.response_id, cut_off=cut_off))
         if event.usage is not None:
             commands.append(Record(event.usage))
-        return [*commands, *self.gate.done(event, now)]
+        commands += self.gate.done(event, now)
+        return commands + self.actions.response_done(
+            event, self.media_ms, now, interrupted=interrupted, spoke=spoke
+        )
 
     def _owe(
         self, owed: Request | None, span: tuple[int, str | None] | None, now: float, *, broke_off: bool

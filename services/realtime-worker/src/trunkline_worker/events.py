@@ -4,10 +4,10 @@ Whatever comes from a model session carries the number of that session, so that 
 one is recognised and ignored.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trunkline_common.call_events import Usage
+from trunkline_common.call_events import ToolOutcome, Usage
 from trunkline_common.control import StopReason
 
 AudioPath = Literal["pcm24k", "pcmu"]
@@ -177,6 +177,27 @@ class SpokenText:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """The model called a tool; announced when its arguments are complete and again with its response's end."""
+
+    session: int
+    response_id: str
+    item_id: str
+    tool_call_id: str
+    name: str
+    arguments: str = field(repr=False)
+    """JSON as the model wrote it; it may not be JSON at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class McpCallEnded:
+    """The model called a tool of an MCP server by itself, and has its answer or its failure."""
+
+    session: int
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResponseDone:
     """The model finished, or was cut off."""
 
@@ -188,6 +209,8 @@ class ResponseDone:
     usage: Usage | None
     retry_after_s: float | None = None
     """The wait that the model asks for, where a response failed for a passing reason and it says so."""
+    tool_calls: tuple[ToolCalled, ...] = ()
+    """All that it called, complete ones only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +244,25 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolReturned:
+    """A tool that `RunTool` called answered, or failed to."""
+
+    tool_call_id: str
+    outcome: ToolOutcome
+    output: str = field(repr=False)
+    """What the model is told: JSON with `ok` and `result` or `error`."""
+    http_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialed:
+    """Twilio dialled the target of a transfer."""
+
+    status: str
+    """Twilio's DialCallStatus."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStopping:
     """This process is about to end; the call cannot stay."""
 
@@ -239,8 +281,10 @@ ModelEvent = (
     | AudioDone
     | SpokenText
     | ResponseDone
+    | ToolCalled
+    | McpCallEnded
     | CallerText
     | ModelError
 )
 GatewayEvent = CallerAudio | Attached | MarkPlayed | KeyPressed | StreamStopped | LineMeasured
-Event = GatewayEvent | ModelEvent | Tick | WorkerStopping
+Event = GatewayEvent | ModelEvent | ToolReturned | Dialed | Tick | WorkerStopping

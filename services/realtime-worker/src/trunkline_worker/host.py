@@ -29,9 +29,12 @@ from trunkline_common.service import Life
 from trunkline_worker import events, metrics, session
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
+from trunkline_worker.model_access import ModelAccess
 from trunkline_worker.profile_watch import WatchedProfiles
 from trunkline_worker.runner import CallRunner
 from trunkline_worker.settings import WorkerSettings
+from trunkline_worker.tool_hosts import ToolHosts
+from trunkline_worker.tool_runner import ToolRunner
 
 HEARTBEAT_S: Final = 1.0
 
@@ -73,6 +76,8 @@ class Host:
         self._profiles = profiles
         self._downlink = Downlink(bus)
         self._event_log = EventLog(bus)
+        self._access = ModelAccess(settings.model_connects_per_s)
+        self._tool_runner = ToolRunner(ToolHosts.parse(settings.tool_hosts))
         self._live: dict[str, _Held] = {}
         self._ended: OrderedDict[str, _Held] = OrderedDict()
         self._queue: Subscription | None = None
@@ -87,6 +92,7 @@ class Host:
         metrics.CAPACITY.set(self._settings.worker_capacity)
         await self._bus.subscribe_audio(subjects.every_worker_up(self.worker), self._on_frame)
         await self._bus.subscribe(subjects.worker_ping(self.worker), self._on_ping)
+        await self._bus.subscribe(subjects.EVERY_HEARTBEAT, self._on_heartbeat)
         background = [
             asyncio.create_task(self._downlink.run(), name="downlink"),
             asyncio.create_task(self._event_log.run(), name="event-log"),
@@ -107,6 +113,7 @@ class Host:
             for task in [*background, *self._endings]:
                 task.cancel()
             await asyncio.gather(*background, *self._endings, return_exceptions=True)
+            await self._tool_runner.close()
 
     async def _drain(self, seconds: float) -> None:
         """Leave the queue first, then let the calls end; those that do not are given back to Twilio."""
@@ -170,6 +177,8 @@ class Host:
             return "draining"
         if len(self._live) + len(self._taking) >= self._settings.worker_capacity:
             return "full"
+        if not self._access.allows_new_call():
+            return "model"
         if request.call_id in self._taking:
             return "taking"
         runner = CallRunner(
@@ -179,6 +188,8 @@ class Host:
             self._settings,
             self._downlink,
             self._event_log,
+            self._access,
+            self._tool_runner,
             self._on_finish,
         )
         self._taking.add(request.call_id)
@@ -191,8 +202,17 @@ class Host:
             await previous.owner.end()
         self._live[request.call_id] = _Held(runner, owner)
         metrics.CALLS_ACTIVE.set(len(self._live))
+        self._access.took_call()
         runner.start()
         return ""
+
+    async def _on_heartbeat(self, message: Msg) -> None:
+        try:
+            beat = control.decode(message.data, control.Heartbeat)
+        except control.ControlError as error:
+            _log.warning("heartbeat-malformed", why=str(error))
+            return
+        self._access.limiter.heard(beat.worker, asyncio.get_running_loop().time())
 
     async def _on_owner_request(self, message: Msg) -> None:
         call_id = message.subject.split(".")[2]
@@ -205,6 +225,9 @@ class Host:
         if held is None:
             return
         if request.op == "who":
+            await message.respond(control.encode(self._owner_reply(held, held.runner.fence, ok=True)))
+        elif request.op == "dialed":
+            held.runner.apply(events.Dialed(request.dial_status))
             await message.respond(control.encode(self._owner_reply(held, held.runner.fence, ok=True)))
         elif request.worker in {"", self.worker}:
             await self._attach(held, request, message)
@@ -227,13 +250,19 @@ class Host:
 
     def _owner_reply(self, held: _Held, fence: Fence, *, ok: bool) -> OwnerReply:
         runner = held.runner
-        state: OwnerState = "ended" if runner.finished else "active" if held.attach_seen else "offered"
+        state: OwnerState = "active" if held.attach_seen else "offered"
+        if runner.finished:
+            state = "ended"
+        elif runner.leaving:
+            state = "leaving"
         return OwnerReply(
             ok=ok,
             worker=self.worker,
             fence=fence,
             state=state,
             next=runner.next_step,
+            transfer=runner.transfer,
+            digits=runner.digits,
             started_at_ms=runner.started_at_ms,
         )
 
@@ -269,7 +298,11 @@ class Host:
     async def _match_queue_to_room(self) -> None:
         """Be in the queue group exactly while there is room."""
         async with self._queue_lock:
-            room = not self._draining and len(self._live) < self._settings.worker_capacity
+            room = (
+                not self._draining
+                and len(self._live) < self._settings.worker_capacity
+                and self._access.allows_new_call()
+            )
             if room and self._queue is None:
                 subject = subjects.assign(self._settings.trunkline_region)
                 try:

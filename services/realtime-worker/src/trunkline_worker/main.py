@@ -9,7 +9,7 @@ from trunkline_common.settings import SettingsError
 from trunkline_worker.host import GOODBYE_S, Host
 from trunkline_worker.profile_files import ProfilesError
 from trunkline_worker.profile_watch import WatchedProfiles
-from trunkline_worker.settings import WorkerSettings
+from trunkline_worker.settings import WorkerSettings, tool_secrets
 
 
 @click.command(
@@ -24,7 +24,8 @@ def command() -> None:
     """Run one realtime worker: takes calls from NATS and keeps their model sessions."""
     variables = settings.load(WorkerSettings)
     try:
-        profiles = WatchedProfiles(variables.trunkline_agents, variables.built_in_agent())
+        rules = variables.tool_rules(tool_secrets())
+        profiles = WatchedProfiles(variables.trunkline_agents, variables.built_in_agent(), rules)
     except ProfilesError as error:
         raise SettingsError("\n".join(f"TRUNKLINE_AGENTS: {problem}" for problem in error.problems)) from None
 

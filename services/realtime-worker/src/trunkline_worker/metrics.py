@@ -2,7 +2,9 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from trunkline_common.call_events import ToolOutcome
 from trunkline_worker.commands import Measure
+from trunkline_worker.realtime_notices import Notice
 
 _SHORT_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 _TURN_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10)
@@ -42,15 +44,27 @@ RESPONSE_SECONDS = Histogram(
 )
 MODEL_CONNECT_SECONDS = Histogram(
     "trunkline_model_connect_seconds",
-    "First connect attempt until the model accepted the configuration.",
+    "First connect attempt, or the loss of the session before, until a session served.",
+    ["cause"],
     buckets=_TURN_S,
 )
 MODEL_LOST = Counter("trunkline_model_lost", "Model sessions refused or lost.", ["kind"])
 
+MODEL_CONNECTS_DELAYED = Counter(
+    "trunkline_model_connects_delayed", "Model sessions that waited because too many began at once."
+)
+MODEL_BREAKER_OPEN = Gauge(
+    "trunkline_model_breaker_open",
+    "1 while this worker takes no new call: its model sessions do not begin, or the account is refused.",
+)
+
 MODEL_EVENTS_IGNORED = Counter(
     "trunkline_model_events_ignored",
-    "Events of the model that mean nothing to a call: of unknown kind, or only informative.",
+    "Events of the model that mean nothing to a call; text-part: it wrote where it should speak.",
+    ["kind"],
 )
+for _notice in Notice:
+    MODEL_EVENTS_IGNORED.labels(_notice.value)
 
 MEASURES = {
     measure: Counter(f"trunkline_call_{measure.replace('-', '_')}", f"Counted by the calls: {measure}.")
@@ -72,3 +86,12 @@ EVENTS_RETRIED = Counter("trunkline_worker_events_retried", "Publishes that JetS
 EVENTS_DROPPED = Counter("trunkline_worker_events_dropped", "Events lost because too many were waiting.")
 EVENTS_WAITING = Gauge("trunkline_worker_events_waiting", "Events not acknowledged by JetStream yet.")
 CALL_ERRORS = Counter("trunkline_worker_call_errors", "Calls ended by a fault of ours; each is logged.")
+
+TOOL_CALLS = Counter("trunkline_tool_calls", "Tool calls of the model, by how they went.", ["outcome"])
+for _outcome in ToolOutcome:
+    TOOL_CALLS.labels(_outcome)
+TOOL_SECONDS = Histogram(
+    "trunkline_tool_seconds", "Time that HTTP tools took, retries included.", ["outcome"], buckets=_TURN_S
+)
+TOOLS_RUNNING = Gauge("trunkline_tools_running", "Requests of tools under way.")
+TOOL_RETRIES = Counter("trunkline_tool_retries", "Requests of tools sent again.")

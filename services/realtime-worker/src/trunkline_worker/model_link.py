@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any, Final
 
 from trunkline_common.call_events import ModelConnected, ModelLost, Verdict
-from trunkline_worker import events, realtime_api
+from trunkline_worker import events, realtime_api, realtime_refusals
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import (
     CloseSession,
@@ -184,7 +184,7 @@ class ModelLink:
                 return self._current_lost(reason, now, fatal=fatal)
             case events.SessionDelayed() | events.SessionCreated() | events.SessionConfigured():
                 return []
-            case events.ResponseDone(status="failed", reason=code) if code in realtime_api.FATAL_CODES:
+            case events.ResponseDone(status="failed", reason=code) if code in realtime_refusals.FATAL_CODES:
                 commands = self._dialogue.on_model(event, now)
                 return commands + self._current_lost(code, now, fatal=True)
             case events.ModelError() if event.fatal or (event.event_id or "").startswith("listen"):
@@ -228,9 +228,9 @@ class ModelLink:
         return []
 
     def _attempt_refused(self, error: events.ModelError, now: float) -> list[Command]:
-        if error.fatal or error.code in realtime_api.PASSING_CODES:
+        if error.fatal or error.code in realtime_refusals.PASSING_CODES:
             return self._attempt_failed(error.code, now, fatal=error.fatal)
-        reason = f"{realtime_api.CONFIGURATION_REJECTED}: {error.code} {error.param}".rstrip()
+        reason = f"{realtime_refusals.CONFIGURATION_REJECTED}: {error.code} {error.param}".rstrip()
         return self._attempt_failed(reason, now, fatal=True)
 
     def _attempt_failed(self, reason: str, now: float, *, fatal: bool) -> list[Command]:

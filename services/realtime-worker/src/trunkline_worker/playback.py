@@ -152,6 +152,11 @@ class Playback:
         """Return the items that were not wholly heard, and the length of each."""
         return {item.item_id: item.generated_ms for item in self._items}
 
+    @property
+    def unheard_ms(self) -> int:
+        """Audio that the model sent and Twilio has not echoed yet."""
+        return sum(item.generated_ms - item.heard_ms for item in self._items)
+
     def incomplete(self) -> bool:
         """Return whether the model still makes an item that waits or plays."""
         return any(not item.complete for item in self._items)

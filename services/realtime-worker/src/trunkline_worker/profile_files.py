@@ -5,6 +5,7 @@ what an agent is told, because the lines of a failed reload go to the log.
 """
 
 import difflib
+import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,13 @@ from trunkline_worker.profiles import (
     ServerVadProfile,
     TranscriptionProfile,
 )
+from trunkline_worker.tool_profiles import (
+    HttpToolProfile,
+    McpToolProfile,
+    TransferProfile,
+    TransferTargetProfile,
+)
+from trunkline_worker.tool_rules import ToolRules
 
 PROFILE_BYTES_MAX: Final = 128 * 1024
 """Instructions end at 16,384 tokens (OpenAI: Realtime, limits), some 64 KiB; this is no profile."""
@@ -32,7 +40,7 @@ PROFILES_MAX: Final = 1000
 
 ENDINGS: Final = frozenset({".yaml", ".yml"})
 
-_VARIANTS: Final[Set[str | int]] = frozenset({"server_vad", "semantic_vad"})
+_VARIANTS: Final[Set[str | int]] = frozenset({"server_vad", "semantic_vad", "http", "mcp"})
 """Pydantic puts the variant of a union into the path of a problem; the file has no such level."""
 
 _MODELS: Final[dict[tuple[str, ...], type[BaseModel]]] = {
@@ -40,7 +48,14 @@ _MODELS: Final[dict[tuple[str, ...], type[BaseModel]]] = {
     ("transcription",): TranscriptionProfile,
     ("turn_detection", "server_vad"): ServerVadProfile,
     ("turn_detection", "semantic_vad"): SemanticVadProfile,
+    ("tools", "http"): HttpToolProfile,
+    ("tools", "mcp"): McpToolProfile,
+    ("transfer",): TransferProfile,
+    ("transfer", "targets"): TransferTargetProfile,
 }
+_TYPES: Final = {"turn_detection": "server_vad or semantic_vad", "tools": "http or mcp"}
+
+_NO_TOOLS: Final = ToolRules()
 
 Location = tuple[str | int, ...]
 
@@ -87,11 +102,13 @@ class ProfileSet:
         return self._by_number.get(called, self._otherwise)
 
 
-def read_folder(folder: Path, built_in: Agent, known: Sequence[LoadedProfile] = ()) -> ProfileSet:
+def read_folder(
+    folder: Path, built_in: Agent, known: Sequence[LoadedProfile] = (), rules: ToolRules = _NO_TOOLS
+) -> ProfileSet:
     """Read every `*.yaml` of a folder; raise `ProfilesError` with all problems of all files.
 
     Hidden names are passed over: Kubernetes keeps a ConfigMap's versions in them. Files that are in `known`,
-    read with the same `built_in`, are not read as YAML again: that takes some 10 ms a file.
+    read with the same `built_in` and `rules`, are not read as YAML again: that takes some 10 ms a file.
     """
     try:
         paths = profile_paths(folder)
@@ -107,13 +124,18 @@ def read_folder(folder: Path, built_in: Agent, known: Sequence[LoadedProfile] = 
     for path in paths:
         try:
             content = _content(path)
-            loaded.append(by_content.get((path.name, content)) or _read(path.name, content, built_in))
+            loaded.append(by_content.get((path.name, content)) or _read(path.name, content, built_in, rules))
         except ProfilesError as error:
             problems += error.problems
     problems += _claimed_twice(loaded)
     if problems:
         raise ProfilesError(problems)
     return ProfileSet(loaded, built_in)
+
+
+def read_file(path: Path, built_in: Agent, rules: ToolRules = _NO_TOOLS) -> LoadedProfile:
+    """Read one profile; raise `ProfilesError` with all its problems."""
+    return _read(path.name, _content(path), built_in, rules)
 
 
 def profile_paths(folder: Path) -> list[Path]:
@@ -134,7 +156,7 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _read(file: str, content: bytes, built_in: Agent) -> LoadedProfile:
+def _read(file: str, content: bytes, built_in: Agent, rules: ToolRules) -> LoadedProfile:
     # YAML 1.2, plain values only: no tag makes an object.
     yaml = YAML(typ="safe", pure=True)
     try:
@@ -155,7 +177,10 @@ def _read(file: str, content: bytes, built_in: Agent) -> LoadedProfile:
     except ValidationError as error:
         problems = sorted(_problem(file, root, problem) for problem in error.errors())
         raise ProfilesError([text for _, text in problems]) from None
-    loaded = LoadedProfile(file, profile, profile.agent(built_in), content, root)
+    not_allowed = [(_line(root, place), _dotted(place), why) for place, why in rules.problems(profile.tools)]
+    if not_allowed:
+        raise ProfilesError([f"{file}:{line}: {where}: {why}" for line, where, why in not_allowed])
+    loaded = LoadedProfile(file, profile, profile.agent(built_in, rules.secrets), content, root)
     if profile.reasoning_effort is not None and not takes_reasoning(loaded.agent.model):
         place = loaded.place("reasoning_effort")
         raise ProfilesError([f"{place}: reasoning_effort: {loaded.agent.model} takes none; remove it"])
@@ -186,7 +211,7 @@ def _problem(file: str, root: Node, problem: Any) -> tuple[int, str]:
     path: Location = problem["loc"]
     location: Location = tuple(part for at, part in enumerate(path) if not (at and part in _VARIANTS))
     message = str(problem["msg"]).removeprefix("Value error, ")
-    message = message.replace("Input should be", "must be").replace("String should", "must")
+    message = re.sub(r"^(Input|String|List|Dictionary) should", "must", message)
     match problem["type"]:
         case "extra_forbidden":
             message = f"unknown key; the nearest known key is {_nearest(path)}"
@@ -201,7 +226,7 @@ def _problem(file: str, root: Node, problem: Any) -> tuple[int, str]:
             message = f"does not fit; it is {_description(path)}"
         case "union_tag_not_found" | "union_tag_invalid":
             location = (*location, "type")
-            message = "must be server_vad or semantic_vad"
+            message = f"must be {_TYPES[str(path[0])]}"
         case "dataclass_type" | "model_type" | "model_attributes_type":
             message = "must hold fields of its own, indented below it"
     line = _line(root, location)
@@ -226,7 +251,7 @@ def _description(path: Location) -> str:
 
 def _model(path: Location) -> type[BaseModel]:
     """Return what describes the level that holds the last part of `path`."""
-    return _MODELS[tuple(str(part) for part in path[:-1])]
+    return _MODELS[tuple(part for part in path[:-1] if isinstance(part, str))]
 
 
 def _dotted(location: Location) -> str:

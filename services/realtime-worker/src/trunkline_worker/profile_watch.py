@@ -14,6 +14,7 @@ from trunkline_common import log
 from trunkline_worker import metrics
 from trunkline_worker.agent import Agent
 from trunkline_worker.profile_files import ProfilesError, ProfileSet, profile_paths, read_folder
+from trunkline_worker.tool_rules import ToolRules
 
 POLL_S: Final = 1.0
 """Somebody who has just saved a profile dials the number within seconds."""
@@ -32,12 +33,15 @@ _log = log.get(__name__)
 class WatchedProfiles:
     """Who answers which number, now; `agent_for` is for the start of a call, which keeps what it got."""
 
-    def __init__(self, folder: Path | None, built_in: Agent) -> None:
+    def __init__(self, folder: Path | None, built_in: Agent, rules: ToolRules | None = None) -> None:
         """Read the folder; raise `ProfilesError` when its profiles cannot be used. Without one, serve `built_in`."""
         self._folder = folder
         self._built_in = built_in
+        self._rules = rules or ToolRules()
         self._seen: _Seen = None if folder is None else _look(folder)
-        self._set = ProfileSet((), built_in) if folder is None else read_folder(folder, built_in)
+        self._set = (
+            ProfileSet((), built_in) if folder is None else read_folder(folder, built_in, rules=self._rules)
+        )
         metrics.AGENTS.set(len(self._set.loaded))
         metrics.AGENTS_OUTDATED.set(0)
 
@@ -61,7 +65,9 @@ class WatchedProfiles:
 
     async def _reload(self, folder: Path) -> None:
         try:
-            self._set = await asyncio.to_thread(_read_beside_calls, folder, self._built_in, self._set)
+            self._set = await asyncio.to_thread(
+                _read_beside_calls, folder, self._built_in, self._set, self._rules
+            )
         except ProfilesError as error:
             metrics.AGENT_RELOADS.labels("refused").inc()
             metrics.AGENTS_OUTDATED.set(1)
@@ -77,11 +83,11 @@ class WatchedProfiles:
         _log.info("agents-loaded", agents=len(self._set.loaded))
 
 
-def _read_beside_calls(folder: Path, built_in: Agent, current: ProfileSet) -> ProfileSet:
+def _read_beside_calls(folder: Path, built_in: Agent, current: ProfileSet, rules: ToolRules) -> ProfileSet:
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
     try:
-        return read_folder(folder, built_in, current.loaded)
+        return read_folder(folder, built_in, current.loaded, rules)
     finally:
         sys.setswitchinterval(before)
 

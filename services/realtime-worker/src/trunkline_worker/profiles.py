@@ -7,7 +7,7 @@ Only fields that have an effect exist. The field descriptions here are the ones 
 import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from trunkline_worker.agent import (
@@ -20,6 +20,16 @@ from trunkline_worker.agent import (
     living_model,
 )
 from trunkline_worker.events import AudioPath
+from trunkline_worker.tool_profiles import (
+    TOOLS_MAX,
+    HttpToolProfile,
+    McpToolProfile,
+    Secrets,
+    StrictFields,
+    ToolProfile,
+    TransferProfile,
+    check_names,
+)
 
 ANY_NUMBER: Final = "any"
 NUMBERS_MAX: Final = 1000
@@ -42,13 +52,7 @@ TranscriptionModel = Literal[
 ]
 
 
-class _Strict(BaseModel):
-    """Nothing is converted, and a field that does not exist is an error."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class TranscriptionProfile(_Strict):
+class TranscriptionProfile(StrictFields):
     """How the caller's words are written down; the agent itself hears sound, not these words."""
 
     model: TranscriptionModel = Field(
@@ -64,7 +68,7 @@ class TranscriptionProfile(_Strict):
     )
 
 
-class ServerVadProfile(_Strict):
+class ServerVadProfile(StrictFields):
     """The caller's turn ends with silence."""
 
     type: Literal["server_vad"] = Field(description="turns by loudness and silence")
@@ -88,7 +92,7 @@ class ServerVadProfile(_Strict):
     )
 
 
-class SemanticVadProfile(_Strict):
+class SemanticVadProfile(StrictFields):
     """The caller's turn ends when the thought does."""
 
     type: Literal["semantic_vad"] = Field(description="turns by what was said")
@@ -98,7 +102,7 @@ class SemanticVadProfile(_Strict):
     )
 
 
-class Profile(_Strict):
+class Profile(StrictFields):
     """One agent: the numbers it answers and how it speaks."""
 
     name: str = Field(
@@ -155,6 +159,30 @@ class Profile(_Strict):
         discriminator="type",
         description="how the end of the caller's turn is found",
     )
+    end_call: bool = Field(False, description="the agent may hang up, once its goodbye was heard")
+    transfer: TransferProfile | None = Field(None, description="whom it may put a caller through to")
+    send_digits: bool = Field(
+        False, description="it may press keys (DTMF), for a voice menu at the other end"
+    )
+    tools: list[ToolProfile] = Field(
+        default_factory=list,
+        max_length=TOOLS_MAX,
+        description="what else it can do: list of HTTP tools and MCP servers",
+    )
+    tools_per_minute: int = Field(
+        _BUILT_IN.tools_per_minute,
+        ge=1,
+        le=600,
+        description="tool calls in any minute of a call (1–600); more are refused",
+    )
+
+    @field_validator("tools")
+    @classmethod
+    def _have_names_of_their_own(
+        cls, tools: list[HttpToolProfile | McpToolProfile]
+    ) -> list[HttpToolProfile | McpToolProfile]:
+        check_names(tools)
+        return tools
 
     @field_validator("name")
     @classmethod
@@ -194,8 +222,11 @@ class Profile(_Strict):
             raise ValueError("must be a whole number from 1 to 4096, or inf")
         return value
 
-    def agent(self, built_in: Agent) -> Agent:
-        """Return the agent; `built_in` gives what a profile leaves to the worker's settings."""
+    def agent(self, built_in: Agent, secrets: Secrets | None = None) -> Agent:
+        """Return the agent; `built_in` gives what a profile leaves to the worker's settings.
+
+        Without `secrets` the places of the tools' secrets stay as they are.
+        """
         return Agent(
             name=self.name,
             instructions=self.instructions,
@@ -210,6 +241,11 @@ class Profile(_Strict):
             max_output_tokens=self.max_output_tokens,
             speed=self.speed,
             reasoning_effort=self.reasoning_effort or built_in.reasoning_effort,
+            tools=tuple(each.tool(secrets) for each in self.tools),
+            can_end_call=self.end_call,
+            transfer_targets=self.transfer.transfer_targets() if self.transfer else (),
+            can_send_digits=self.send_digits,
+            tools_per_minute=self.tools_per_minute,
         )
 
     def _turn_detection(self) -> ServerVad | SemanticVad:

@@ -1,4 +1,4 @@
-"""Pure: the OpenAI Realtime wire (GA) to our events, and what we tell the model to the wire.
+"""Pure: the OpenAI Realtime wire to our events, and what we tell the model to the wire, in the GA shape.
 
 Event names and shapes are those of OpenAI's Realtime API reference. Unknown event types are counted and
 skipped, because new ones appear without notice; a known one that does not parse is an error of the model's
@@ -6,60 +6,19 @@ side and is reported as `malformed-event`.
 """
 
 import base64
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, Union, get_args
 
 import msgspec
 
 from trunkline_common.call_events import Usage
-from trunkline_worker import commands, events
+from trunkline_worker import commands, events, realtime_items
+from trunkline_worker.realtime_refusals import FATAL_CODES, SESSION_OVER_CODES
 from trunkline_worker.response_gate import retry_after_s
 
-FATAL_CODES: Final = {
-    "invalid_api_key": "check OPENAI_API_KEY",
-    "account_deactivated": "the OpenAI account is deactivated",
-    "insufficient_quota": "the OpenAI account has no quota left; check its billing",
-    "credit_balance_exhausted": "the OpenAI account has no credit left; check its billing",
-    "billing_hard_limit_reached": "the OpenAI account reached its billing limit",
-    "beta_api_shape_disabled": "the server wants the GA shape; check OPENAI_REALTIME_URL",
-    "model_not_found": "set OPENAI_REALTIME_MODEL to a model that this key may use",
-}
-"""Codes after which trying again cannot help, and what a person should do (OpenAI: error events)."""
-
-ALREADY_ANSWERING: Final = "conversation_already_has_active_response"
-
-BENIGN_CODES: Final = frozenset(
-    {
-        ALREADY_ANSWERING,
-        "response_cancel_not_active",
-        "input_audio_buffer_commit_empty",
-        "item_truncate_invalid_item_id",
-        "item_delete_invalid_item_id",
-        "item_retrieve_invalid_item_id",
-        "item_create_duplicate_item_id",
-    }
-)
-"""Races that lose nothing: the item is gone, the response has ended, …"""
-
-PASSING_CODES: Final = frozenset(
-    {"server_error", "rate_limit_exceeded", "inference_rate_limit_exceeded", "malformed-event"}
-)
-"""Troubles of the model's own side: while a session is set up they do not mean that its configuration is wrong."""
-
-SESSION_OVER_CODES: Final = frozenset({"session_expired"})
-
-CONFIGURATION_REJECTED: Final = "configuration-rejected"
-_HTTP_ADVICE: Final = {
-    "connect-http-401": "check OPENAI_API_KEY",
-    "connect-http-403": "check OPENAI_API_KEY and what it may use",
-    "connect-http-404": "check OPENAI_REALTIME_URL and OPENAI_REALTIME_MODEL",
-    "connect-http-410": "set OPENAI_REALTIME_MODEL to a model that still exists",
-    "connect-http-429": "the account's limit is reached, or raise it",
-}
-FATAL_CLOSES: Final = {
-    3000: "check OPENAI_API_KEY",
-    4000: "the server rejected our requests; check OPENAI_REALTIME_URL and OPENAI_REALTIME_MODEL",
-    1009: "a frame was too big",
-}
+HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+"""What this shape adds to the upgrade request."""
 
 
 class _Wire(msgspec.Struct, tag_field="type"):
@@ -139,6 +98,7 @@ class _StatusDetails(msgspec.Struct):
 
 class _Response(msgspec.Struct):
     id: str
+    output: list[realtime_items.OutputItem] = []
     status: str | None = None
     status_details: _StatusDetails | None = None
     usage: _Usage | None = None
@@ -150,6 +110,22 @@ class _ResponseCreated(_Wire, tag="response.created"):
 
 class _ResponseDone(_Wire, tag="response.done"):
     response: _Response
+
+
+class _ArgumentsDone(_Wire, tag="response.function_call_arguments.done"):
+    response_id: str
+    item_id: str
+    call_id: str
+    arguments: str
+    name: str = ""  # without it, the call waits for the end of its response
+
+
+class _McpCallCompleted(_Wire, tag="response.mcp_call.completed"):
+    item_id: str
+
+
+class _McpCallFailed(_Wire, tag="response.mcp_call.failed"):
+    item_id: str
 
 
 class _AudioDelta(_Wire, tag="response.output_audio.delta"):
@@ -188,6 +164,9 @@ _Known = (
     | _TranscriptionFailed
     | _ResponseCreated
     | _ResponseDone
+    | _ArgumentsDone
+    | _McpCallCompleted
+    | _McpCallFailed
 )
 
 
@@ -195,27 +174,48 @@ class _TypeOnly(msgspec.Struct):
     type: str = ""
 
 
-_known_decoder: Final[msgspec.json.Decoder[_Known]] = msgspec.json.Decoder(_Known)
 _type_decoder: Final = msgspec.json.Decoder(_TypeOnly)
-_known_types: Final = frozenset(wire.__struct_config__.tag for wire in _Wire.__subclasses__())
+
+
+class Reader:
+    """Decodes server events under the names that one dialect has for them: `names` maps GA's to its own."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        wires = [_renamed(wire, names) for wire in get_args(_Known)]
+        self._decoder: msgspec.json.Decoder[_Known] = msgspec.json.Decoder(Union[tuple(wires)])  # noqa: UP007 - made at run time
+        self._not_events = {wire.__struct_config__.tag for wire in wires} | {""}
+
+    def decode(self, data: str | bytes, session: int) -> events.ModelEvent | None:
+        """Return what a server event means, or None for one that means nothing to a call.
+
+        A message that is no event at all, or a known event without its fields, becomes a `ModelError`.
+        """
+        try:
+            return _meaning(self._decoder.decode(data), session)
+        except (ValueError, RecursionError):
+            # Everything that msgspec and base64 raise, whatever a hostile or broken server sent.
+            if event_type(data) in self._not_events:
+                return events.ModelError(session, "malformed-event", fatal=False)
+            return None
+
+
+def _renamed(wire: type[_Wire], names: Mapping[str, str]) -> type[msgspec.Struct]:
+    tag = str(wire.__struct_config__.tag)
+    if tag not in names:
+        return wire
+    return msgspec.defstruct(wire.__name__, [], bases=(wire,), tag_field="type", tag=names[tag])
+
+
+_reader: Final = Reader({})
 
 
 def decode(data: str | bytes, session: int) -> events.ModelEvent | None:
-    """Return what a server event means, or None for one that means nothing to a call.
-
-    A message that is no event at all, or a known event without its fields, becomes a `ModelError`.
-    """
-    try:
-        wire = _known_decoder.decode(data)
-        return _meaning(wire, session)
-    except (ValueError, RecursionError):
-        # Everything that msgspec and base64 raise, whatever a hostile or broken server sent.
-        if _event_type(data) in _known_types | {""}:
-            return events.ModelError(session, "malformed-event", fatal=False)
-        return None
+    """Return what a server event in GA's shape means, see `Reader.decode`."""
+    return _reader.decode(data, session)
 
 
-def _event_type(data: str | bytes) -> str:
+def event_type(data: str | bytes) -> str:
+    """Return the `type` of an event, or an empty string when it is none."""
     try:
         return _type_decoder.decode(data).type
     except (ValueError, RecursionError):
@@ -247,6 +247,11 @@ def _meaning(wire: _Known, session: int) -> events.ModelEvent | None:
             return events.ResponseCreated(session, response.id)
         case _ResponseDone(response):
             return _response_done(response, session)
+        case _ArgumentsDone(response_id, item_id, tool_call_id, arguments, name):
+            called = (session, response_id, item_id, tool_call_id, name, arguments)
+            return events.ToolCalled(*called) if name else None
+        case _McpCallCompleted(item_id) | _McpCallFailed(item_id):
+            return events.McpCallEnded(session, item_id)
         case _SessionCreated(body):
             return events.SessionCreated(session, body.id)
         case _SessionUpdated(echo):
@@ -268,6 +273,7 @@ def _response_done(response: _Response, session: int) -> events.ResponseDone:
         reason,
         _usage(response.id, response.usage),
         retry_after_s(message or ""),
+        realtime_items.tool_calls(response.output, session, response.id),
     )
 
 
@@ -295,8 +301,17 @@ def _error(error: _Error, session: int) -> events.ModelEvent:
     return events.ModelError(session, code, code in FATAL_CODES, error.event_id, error.param or "")
 
 
-def encode(event: commands.ClientEvent) -> bytes:
-    """Return the event as it goes over the websocket, a UTF-8 text message."""
+def _as_it_is(body: dict[str, Any]) -> dict[str, Any]:
+    return body
+
+
+def encode(
+    event: commands.ClientEvent, reshape: Callable[[dict[str, Any]], dict[str, Any]] = _as_it_is
+) -> bytes:
+    """Return the event as it goes over the websocket, a UTF-8 text message.
+
+    `reshape` turns every body but that of audio, which is the same everywhere, into another dialect's.
+    """
     match event:
         case commands.AppendAudio(audio):
             return b'{"type":"input_audio_buffer.append","audio":"' + base64.b64encode(audio) + b'"}'
@@ -322,69 +337,40 @@ def encode(event: commands.ClientEvent) -> bytes:
             session = {"type": "realtime", "audio": {"input": {"turn_detection": turn_detection}}}
             body = {"event_id": event_id, "type": "session.update", "session": session}
         case _:
-            body = {"event_id": event.event_id, "type": "conversation.item.create", "item": _item(event)}
+            body = {
+                "event_id": event.event_id,
+                "type": "conversation.item.create",
+                "item": realtime_items.created(event),
+            }
             if isinstance(event, commands.CreateMessage) and event.after is not None:
                 body["previous_item_id"] = event.after
-    return msgspec.json.encode(body)
+    return msgspec.json.encode(reshape(body))
 
 
-_Created = (
-    commands.CreateMessage
-    | commands.CreateCallerAudio
-    | commands.CreateFunctionCall
-    | commands.CreateFunctionOutput
-)
-_TEXT: Final = {"user": "input_text", "assistant": "output_text", "system": "input_text"}
-"""The type of a message's content by role; the model's own audio cannot be inserted."""
+def left_out(session: dict[str, Any]) -> list[str]:
+    """Return the paths of a session's settings that this shape cannot say: none."""
+    return []
 
 
-def _item(created: _Created) -> dict[str, Any]:
-    match created:
-        case commands.CreateMessage(_, item_id, role, text):
-            content: dict[str, Any] = {"type": _TEXT[role], "text": text}
-            return {"id": item_id, "type": "message", "role": role, "content": [content]}
-        case commands.CreateCallerAudio(_, item_id, audio):
-            content = {"type": "input_audio", "audio": base64.b64encode(audio).decode()}
-            return {"id": item_id, "type": "message", "role": "user", "content": [content]}
-        case commands.CreateFunctionCall(_, item_id, tool_call_id, name, arguments):
-            call = {"call_id": tool_call_id, "name": name, "arguments": arguments}
-            return {"id": item_id, "type": "function_call", **call}
-        case commands.CreateFunctionOutput(_, item_id, tool_call_id, output):
-            return {"id": item_id, "type": "function_call_output", "call_id": tool_call_id, "output": output}
-
-
-def lost_by_close(session: int, code: int | None, reason: str) -> events.SessionLost:
-    """Return what a closed socket means; `reason` is the close frame's text."""
-    known = reason.rpartition(".")[2]
-    if known in FATAL_CODES:
-        return events.SessionLost(session, known, fatal=True)
-    return events.SessionLost(session, f"close-{code or 1006}", fatal=code in FATAL_CLOSES)
-
-
-def advice(reason: str) -> str:
-    """Return what a person should do about a lost session, or an empty string when it passes by itself."""
-    if reason in _HTTP_ADVICE:
-        return _HTTP_ADVICE[reason]
-    if reason == "setup-timeout" or reason.startswith("connect-"):
-        return "check OPENAI_REALTIME_URL and the way to it"
-    if reason.startswith(CONFIGURATION_REJECTED):
-        return (
-            "the model does not take this session's configuration; check OPENAI_REALTIME_MODEL and the agent"
-        )
-    close_code = reason.removeprefix("close-")
-    if close_code.isdecimal() and close_code != reason:
-        return FATAL_CLOSES.get(int(close_code), "")
-    return FATAL_CODES.get(reason, "")
+NOT_TOLD: Final = object()
+"""Stands in an echo for what its dialect cannot say: nobody knows, and so it does not differ."""
 
 
 def differences(asked: Any, echoed: Any, path: str = "session") -> list[str]:
     """Return the paths at which the model's echo is not what was asked for; extra fields are fine."""
+    if echoed is NOT_TOLD:
+        return []
     if isinstance(asked, dict):
         if not isinstance(echoed, dict):
             return [path]
         return [
             found
             for key, value in asked.items()
+            # Secrets are not echoed.
+            if key != "authorization"
             for found in differences(value, echoed.get(key), f"{path}.{key}")
         ]
+    if isinstance(asked, list) and isinstance(echoed, list) and len(asked) == len(echoed):
+        pairs = enumerate(zip(asked, echoed, strict=True))
+        return [found for at, pair in pairs for found in differences(*pair, f"{path}[{at}]")]
     return [] if asked == echoed else [path]

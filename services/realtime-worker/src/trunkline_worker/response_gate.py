@@ -154,6 +154,10 @@ class ResponseGate:
         self._spoke = True
         self._overdue_at = now + STALL_S
 
+    def has_spoken(self, response_id: str) -> bool:
+        """Return whether audio of the active response came, and it is this one."""
+        return self._spoke and self.active == response_id
+
     def done(self, event: ResponseDone, now: float) -> list[Command]:
         """The model ended a response."""
         commands: list[Command] = []

@@ -19,18 +19,21 @@ from trunkline_common.call_events import (
     Envelope,
     ModelConnected,
     ModelLost,
+    ToolReturned,
     TurnLatency,
     Verdict,
 )
 from trunkline_common.control import AssignRequest, NextStep
 from trunkline_common.frames import LATE_MS_MAX, Fence, Frame, FrameKind, Lateness, encode
-from trunkline_worker import commands, events, metrics, realtime_api
+from trunkline_worker import commands, events, metrics, realtime_refusals
 from trunkline_worker.agent import Agent
-from trunkline_worker.call import Call
+from trunkline_worker.call import Call, State
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
+from trunkline_worker.model_access import ModelAccess
 from trunkline_worker.session import Session
 from trunkline_worker.settings import WorkerSettings
+from trunkline_worker.tool_runner import ToolRunner
 
 _log = log.get(__name__)
 
@@ -48,6 +51,8 @@ class CallRunner:
         settings: WorkerSettings,
         downlink: Downlink,
         event_log: EventLog,
+        access: ModelAccess,
+        tool_runner: ToolRunner,
         on_finish: Callable[["CallRunner"], None],
     ) -> None:
         self.call_id = request.call_id
@@ -64,6 +69,12 @@ class CallRunner:
         self._settings = settings
         self._downlink = downlink
         self._event_log = event_log
+        self._access = access
+        self._tool_runner = tool_runner
+        self._tools: dict[str, asyncio.Task[None]] = {}
+        """Requests of tools under way, by the model's id of the call; the core bounds them."""
+        self.transfer: control.Transfer | None = None
+        self.digits = ""
         self._on_finish = on_finish
         self._loop = asyncio.get_running_loop()
         self._call = Call(
@@ -88,6 +99,11 @@ class CallRunner:
         self._unattached: list[Envelope] | None = []
         """Events that wait for the first stream: a worker whose offer was not taken up leaves no trace."""
         self._log = _log.bind(call_id=self.call_id)
+
+    @property
+    def leaving(self) -> bool:
+        """Twilio is to do `next_step` before the call comes back."""
+        return self._call.state is State.LEAVING
 
     def start(self) -> None:
         """Begin: open the model's session while Twilio is still setting up the stream."""
@@ -179,12 +195,19 @@ class CallRunner:
                 if detail:
                     self._log.warning(measure.value, detail=detail)
             case commands.OpenSession(number):
-                self._sessions[number] = Session(number, self._agent.model, self._settings, self.apply)
+                self._open_session(number)
             case commands.UseSession(number):
                 self._session_in_use = number
             case commands.CloseSession(number):
                 self._sessions.pop(number).close()
-            case commands.HangUp(next_step):
+            case commands.RunTool(tool_call_id, request):
+                task = self._tool_runner.start(tool_call_id, request, self.apply)
+                self._tools[tool_call_id] = task
+                task.add_done_callback(lambda _: self._tools.pop(tool_call_id, None))
+            case commands.CancelTool(tool_call_id):
+                self._tools[tool_call_id].cancel()
+            case commands.HangUp(next_step, transfer, digits):
+                self.next_step, self.transfer, self.digits = next_step, transfer, digits
                 self._send(FrameKind.HANG_UP, 0, control.encode(control.HangUp(next=next_step)))
             case commands.Finish(verdict, next_step):
                 self._finish(verdict, next_step)
@@ -199,10 +222,15 @@ class CallRunner:
 
     def _record(self, event: CallEvent) -> None:
         match event:
-            case ModelConnected(connect_ms=connect_ms):
-                metrics.MODEL_CONNECT_SECONDS.observe(connect_ms / 1000)
+            case ModelConnected(connect_ms=connect_ms, cause=cause):
+                metrics.MODEL_CONNECT_SECONDS.labels(cause).observe(connect_ms / 1000)
+                self._access.session_began()
             case ModelLost():
                 self._report_lost_model(event)
+            case ToolReturned(outcome=outcome, duration_ms=duration_ms):
+                metrics.TOOL_CALLS.labels(outcome).inc()
+                if duration_ms:
+                    metrics.TOOL_SECONDS.labels(outcome).observe(duration_ms / 1000)
             case CallEnded():
                 event = msgspec.structs.replace(event, events_expected=self._event_number + 1)
         envelope = call_events.seal(
@@ -233,11 +261,16 @@ class CallRunner:
 
     def _report_lost_model(self, lost: ModelLost) -> None:
         metrics.MODEL_LOST.labels("fatal" if lost.fatal else "passing").inc()
-        advice = realtime_api.advice(lost.reason)
+        self._access.session_lost(lost, served=lost.session == self._session_in_use)
+        advice = realtime_refusals.advice(lost.reason)
         if lost.fatal:
             self._log.error("model-refused", reason=lost.reason, do=advice)
         else:
             self._log.warning("model-lost", reason=lost.reason, do=advice)
+
+    def _open_session(self, number: int) -> None:
+        delay_s = self._access.connect_delay_s()
+        self._sessions[number] = Session(number, self._agent.model, self._settings, self.apply, delay_s)
 
     def _close_sessions(self) -> None:
         for session in self._sessions.values():
@@ -274,6 +307,8 @@ class CallRunner:
         if self._timer is not None:
             self._timer.cancel()
         self._close_sessions()
+        for task in self._tools.values():
+            task.cancel()
         self._on_finish(self)
 
     def _arm_timer(self) -> None:

@@ -4,41 +4,52 @@ Whatever goes wrong becomes one `SessionLost`, and after that nothing more is sa
 """
 
 import asyncio
+import contextlib
 import functools
 import ssl
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from trunkline_common import log
-from trunkline_worker import metrics, realtime_api
+from trunkline_worker import endpoint, metrics, realtime_notices, realtime_refusals
 from trunkline_worker.commands import ClientEvent
+from trunkline_worker.dialects import CODECS
 from trunkline_worker.events import (
     ModelEvent,
     ResponseDone,
     SessionConfigured,
+    SessionDelayed,
     SessionLost,
     SessionRoundTrip,
 )
-from trunkline_worker.settings import WorkerSettings
+from trunkline_worker.realtime_notices import Notice
+from trunkline_worker.settings import ModelSettings
 
 CONNECT_TIMEOUT_S: Final = 5.0
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """A retrieved item carries its audio; OpenAI's own client sets no limit at all."""
 
-PING_INTERVAL_S: Final = 20
-PING_TIMEOUT_S: Final = 20
+PING_INTERVAL_S: Final = 2
+PING_TIMEOUT_S: Final = 3
+"""A socket that stalls without closing is noticed within the sum. The API answers pings in tens of ms."""
+
 CLOSE_TIMEOUT_S: Final = 1.0
 
 OUTBOX_MESSAGES_MAX: Final = 500
 """Ten seconds of frames: a socket that is this far behind will not catch up."""
 
+EVENT_NAMES_LOGGED_MAX: Final = 50
+"""Each unknown or alarming type of event is logged once in a process's life, and no more types than this."""
+
+EVENT_NAME_LENGTH_MAX: Final = 80
+
 _log = log.get(__name__)
+_logged_names: set[str] = set()
 
 
 @functools.cache
@@ -47,7 +58,7 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def prepare(settings: WorkerSettings) -> None:
+def prepare(settings: ModelSettings) -> None:
     """Do what only the first session would have to wait for."""
     if settings.openai_realtime_url.startswith("wss://"):
         _tls()
@@ -57,12 +68,20 @@ class Session:
     """One socket, for one call."""
 
     def __init__(
-        self, number: int, model: str, settings: WorkerSettings, on_event: Callable[[ModelEvent], None]
+        self,
+        number: int,
+        model: str,
+        settings: ModelSettings,
+        on_event: Callable[[ModelEvent], None],
+        delay_s: float = 0.0,
     ) -> None:
         self._number = number
-        self._url = f"{settings.openai_realtime_url}?{urlencode({'model': model})}"
-        self._key = settings.openai_api_key
+        self._url = endpoint.realtime_url(settings, model)
+        self._headers = endpoint.headers(settings)
+        self._codec = CODECS[settings.openai_realtime_dialect]
         self._on_event = on_event
+        self._delay_s = delay_s
+        """Before it connects: too many begin at once."""
         self._outbox: deque[tuple[bytes, float]] = deque()
         self._work = asyncio.Event()
         self._closed = False
@@ -82,7 +101,7 @@ class Session:
             lost = SessionLost(self._number, "socket-stalled", fatal=False)
             asyncio.get_running_loop().call_soon(self._lost, lost)
             return
-        self._outbox.append((realtime_api.encode(event), received_at))
+        self._outbox.append((self._codec.encode(event), received_at))
         self._work.set()
 
     def close(self) -> None:
@@ -91,11 +110,14 @@ class Session:
         self._work.set()
 
     async def _run(self) -> None:
+        await self._wait_in_line()
+        if self._closed:
+            return
         try:
             connection = await connect(
                 self._url,
                 ssl=_tls() if self._url.startswith("wss://") else None,
-                additional_headers={"Authorization": f"Bearer {self._key.get_secret_value()}"},
+                additional_headers=self._headers,
                 compression=None,
                 open_timeout=CONNECT_TIMEOUT_S,
                 close_timeout=CLOSE_TIMEOUT_S,
@@ -122,6 +144,14 @@ class Session:
             if self._ping is not None:
                 self._ping.cancel()
 
+    async def _wait_in_line(self) -> None:
+        if self._delay_s == 0:
+            return
+        self._on_event(SessionDelayed(self._number, self._delay_s))
+        with contextlib.suppress(TimeoutError):
+            # Nothing is sent before it is connected, but for being closed.
+            await asyncio.wait_for(self._work.wait(), self._delay_s)
+
     async def _write(self, connection: ClientConnection) -> None:
         while not self._closed:
             await self._work.wait()
@@ -137,9 +167,9 @@ class Session:
             async for message in connection:
                 if self._closed:
                     break
-                event = realtime_api.decode(message, self._number)
+                event = self._codec.decode(message, self._number)
                 if event is None:
-                    metrics.MODEL_EVENTS_IGNORED.inc()
+                    _count_ignored(message)
                     continue
                 self._on_event(event)
                 if isinstance(event, SessionConfigured | ResponseDone):
@@ -147,7 +177,9 @@ class Session:
         except ConnectionClosed:
             pass
         self._lost(
-            realtime_api.lost_by_close(self._number, connection.close_code, connection.close_reason or "")
+            realtime_refusals.lost_by_close(
+                self._number, connection.close_code, connection.close_reason or ""
+            )
         )
 
     def _measure_round_trip(self, connection: ClientConnection) -> None:
@@ -169,3 +201,12 @@ class Session:
             return
         self.close()
         self._on_event(lost)
+
+
+def _count_ignored(message: str | bytes) -> None:
+    kind, name = realtime_notices.notice(message)
+    metrics.MODEL_EVENTS_IGNORED.labels(kind.value).inc()
+    if kind is Notice.INFORMATIVE or name in _logged_names or len(_logged_names) >= EVENT_NAMES_LOGGED_MAX:
+        return
+    _logged_names.add(name)
+    _log.warning("model-event-ignored", kind=kind.value, type=name[:EVENT_NAME_LENGTH_MAX])

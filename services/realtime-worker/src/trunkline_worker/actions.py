@@ -1,0 +1,164 @@
+"""Pure: what the agent does besides talking: its tools, the keys of the phone, and leaving the call.
+
+Whoever wants the model to speak asks the gate; while the caller speaks nobody does, because the answer to the
+caller takes in everything that was added meanwhile.
+"""
+
+from trunkline_worker import events
+from trunkline_worker.agent import Agent
+from trunkline_worker.commands import Command, CreateMessage, SendToModel
+from trunkline_worker.history import History
+from trunkline_worker.keypad import Keypad
+from trunkline_worker.leaving import Leaving
+from trunkline_worker.playback import Playback
+from trunkline_worker.response_gate import ResponseGate, Wish
+from trunkline_worker.tools import Departure, Tools
+
+
+class Actions:
+    """The doings of one call, under one model session after another."""
+
+    def __init__(
+        self, agent: Agent, call_id: str, gate: ResponseGate, playback: Playback, history: History
+    ) -> None:
+        self._instructions = agent.instructions
+        self._gate = gate
+        self._playback = playback
+        self._history = history
+        self._tools = Tools(agent, call_id, history)
+        self._keypad = Keypad()
+        self._leaving: Leaving | None = None
+        self._caller_speaks = False
+        self._has_line = False
+        self._over = False
+
+    def session_opened(self) -> None:
+        """A session is there, and was told what the history holds."""
+        self._tools.session_opened()
+
+    def session_closed(self, now: float) -> list[Command]:
+        """The session is gone; tools run on."""
+        self._caller_speaks = False
+        self._tools.session_closed()
+        return self._ask_wanted(now)
+
+    def called(
+        self, call: events.ToolCalled, media_ms: int, now: float, *, interrupted: bool
+    ) -> list[Command]:
+        """The model called a tool, perhaps in a response that the caller interrupted."""
+        commands = self._tools.called(call, media_ms, now, interrupted=interrupted or self._over)
+        departure = self._tools.take_departure()
+        if departure is None:
+            return commands
+        self._leaving = Leaving(departure, call.response_id, now)
+        return commands if self._has_line else [*commands, *self._stay("The line was interrupted", now)]
+
+    def returned(self, event: events.ToolReturned, now: float) -> list[Command]:
+        """A tool answered."""
+        return [*self._tools.returned(event, now), *self._ask_wanted(now)]
+
+    def mcp_call_ended(self, now: float) -> list[Command]:
+        """The model has the answer of an MCP server, and says nothing of it by itself."""
+        return self._ask(Wish.ANSWER, now)
+
+    def response_done(
+        self,
+        event: events.ResponseDone,
+        media_ms: int,
+        now: float,
+        *,
+        interrupted: bool,
+        spoke: bool,
+    ) -> list[Command]:
+        """A response has ended; `spoke`: it had audio."""
+        commands: list[Command] = []
+        for call in event.tool_calls:
+            commands += self.called(call, media_ms, now, interrupted=interrupted)
+        leaving = self._leaving
+        self._tools.response_done(event.response_id, asks_no_more=leaving is not None)
+        commands += self._ask_wanted(now)
+        if leaving is not None:
+            unheard_ms = self._playback.unheard_ms
+            words = leaving.response_done(event.response_id, spoke=spoke, unheard_ms=unheard_ms, now=now)
+            if words:
+                commands += self._ask(Wish.FAREWELL, now, words)
+        return commands
+
+    def caller_spoke(self, now: float) -> list[Command]:
+        """The caller began to speak: what was about to happen does not."""
+        self._caller_speaks = True
+        return [*self._stay("The caller spoke first", now), *self._tools.caller_spoke(now)]
+
+    def caller_stopped(self) -> None:
+        """The caller's turn is over."""
+        self._caller_speaks = False
+
+    def line_lost(self, now: float) -> list[Command]:
+        """Twilio's stream is gone."""
+        self._has_line = False
+        return self._stay("The line was interrupted", now)
+
+    def line_opened(self) -> None:
+        """Twilio's stream is there."""
+        self._has_line = True
+
+    def key_pressed(self, digit: str, now: float) -> list[Command]:
+        """The caller pressed a key."""
+        return self._pressed(self._keypad.press(digit, now), now)
+
+    def tell(self, text: str, now: float, *, answer: bool) -> list[Command]:
+        """Tell the model something in between, and let it speak if there is something to `answer`."""
+        item_id = self._history.note(text)
+        commands: list[Command] = []
+        if self._tools.connected:
+            commands.append(SendToModel(CreateMessage(self._gate.event_id("item"), item_id, "system", text)))
+        return [*commands, *self._ask(Wish.ANSWER, now)] if answer else commands
+
+    def wake_at(self) -> float | None:
+        """Return when `tick` is due, or a departure."""
+        leaving_at = None if self._leaving is None else self._leaving.wake_at()
+        times = (self._tools.wake_at(), self._keypad.wake_at(), leaving_at)
+        return min((at for at in times if at is not None), default=None)
+
+    def tick(self, now: float) -> list[Command]:
+        """Do what time alone demands."""
+        commands = self._tools.tick(now, agent_is_heard=self._playback.active)
+        return [*commands, *self._ask_wanted(now), *self._pressed(self._keypad.tick(now), now)]
+
+    def departure(self, now: float) -> Departure | None:
+        """Return what the agent asked for, once it may happen; it is returned once."""
+        leaving = self._leaving
+        if leaving is None or not leaving.may_go(audible=self._playback.active, now=now):
+            return None
+        self._leaving, self._tools.promised = None, False
+        return leaving.departure
+
+    def close(self, now: float) -> list[Command]:
+        """There is nobody any more to do something for."""
+        self._leaving, self._over = None, True
+        return self._tools.close(now)
+
+    def _stay(self, why: str, now: float) -> list[Command]:
+        if self._leaving is None:
+            return []
+        tool = self._leaving.departure.tool
+        self._leaving, self._tools.promised = None, False
+        text = f"{why}, so {tool} did not happen. Use it again if it is still wanted."
+        return self.tell(text, now, answer=False)
+
+    def _pressed(self, message: str | None, now: float) -> list[Command]:
+        return [] if message is None else self.tell(message, now, answer=True)
+
+    def _ask_wanted(self, now: float) -> list[Command]:
+        commands: list[Command] = []
+        for wanted in self._tools.take_wanted():
+            wish = Wish.PROMPT if wanted.reason == "filler" else Wish.ANSWER
+            commands += self._ask(wish, now, wanted.instructions)
+        return commands
+
+    def _ask(self, wish: Wish, now: float, order: str | None = None) -> list[Command]:
+        if self._caller_speaks or self._over:
+            return []
+        # Of one response, instructions replace the session's.
+        instructions = None if order is None else f"{self._instructions}\n\n{order}"
+        return self._gate.request(wish, now, instructions)

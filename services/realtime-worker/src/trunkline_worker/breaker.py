@@ -1,0 +1,68 @@
+"""Pure: whether this worker may take new calls, by how its last model sessions began.
+
+A worker whose sessions fail takes call after call and serves none. So it leaves the queue when most of its last
+session starts failed, and at once when the account itself is refused, which no retry and no other session helps.
+After a while it takes one call as a trial.
+"""
+
+from collections import deque
+from typing import Final
+
+STARTS_WATCHED: Final = 5
+FAILURES_MAX: Final = 2
+"""Of the starts watched: one more opens the breaker."""
+
+OPEN_S: Final = 10.0
+"""Doubled for each trial that fails."""
+
+OPEN_S_MAX: Final = 300.0
+
+
+class Breaker:
+    """Open: take no new call. Half open: take one."""
+
+    def __init__(self) -> None:
+        self._failed: deque[bool] = deque(maxlen=STARTS_WATCHED)
+        self._opened_at: float | None = None
+        self._open_s = OPEN_S
+        self._trial_at: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the last trial, if there was one, has not shown yet that sessions begin again."""
+        return self._opened_at is not None
+
+    def allows(self, now: float) -> bool:
+        """Return whether a new call may be taken."""
+        if self._opened_at is None:
+            return True
+        if now < self._opened_at + self._open_s:
+            return False
+        # A trial that never tells how it went does not count for ever.
+        return self._trial_at is None or now >= self._trial_at + self._open_s
+
+    def took_call(self, now: float) -> None:
+        """A new call was taken; while half open, it is the trial."""
+        if self._opened_at is not None:
+            self._trial_at = now
+
+    def succeeded(self) -> None:
+        """A session began to serve."""
+        self._failed.append(False)
+        if self._opened_at is not None:
+            self._failed.clear()
+            self._opened_at = self._trial_at = None
+            self._open_s = OPEN_S
+
+    def failed(self, now: float, *, account: bool) -> bool:
+        """A session did not begin, or (`account`) the account was refused; return whether this opens the breaker."""
+        self._failed.append(True)
+        if self._opened_at is not None:
+            if self._trial_at is not None:
+                self._opened_at, self._trial_at = now, None
+                self._open_s = min(2 * self._open_s, OPEN_S_MAX)
+            return False
+        if not account and sum(self._failed) <= FAILURES_MAX:
+            return False
+        self._opened_at = now
+        return True
