@@ -19,10 +19,13 @@ from typing import Any, Final
 import click
 
 from bench.placed_calls import Measured, MeasuredCall, PlacedCall, Session, Trace, measure, spread, table
-from trunkline_simulators import twilio_conversations
+from trunkline_simulators import recordings, twilio_conversations
 
 CALLS_PER_DROP_MAX: Final = 2
 """A call of half a minute meets two or three; with more calls than this the faults do not strike."""
+
+LAST_WORD_MS: Final = 200
+"""Less than this is missing of an answer that was heard whole."""
 
 
 @dataclass(slots=True)
@@ -37,6 +40,10 @@ class Drop:
     """From the loss to the next session's `session.updated`."""
     audio_ms: float | None = None
     """From the loss to the next agent audio, where an answer was owed."""
+    reply_ms: float | None = None
+    """From the caller's last word to the answer, where the caller was speaking."""
+    silence_ms: float | None = None
+    """Inside the answer that was cut, where the agent was speaking and had to begin anew."""
 
 
 @dataclass(slots=True)
@@ -57,6 +64,11 @@ class Outcome:
     ended_by_itself: bool = False
 
     @property
+    def stalled(self) -> bool:
+        """A session stayed open and said nothing more."""
+        return any(drop.how == "stalled" for drop in self.drops)
+
+    @property
     def failed(self) -> bool:
         """The caller would have noticed more than a pause."""
         return bool(self.lost or self.twice or self.repeated or self.ended_by_itself)
@@ -72,6 +84,9 @@ class Outcome:
 )
 @click.option("--seed", default=1, show_default=True, help="Draws moments and ways of the losses.")
 @click.option("--audio-path", type=click.Choice(["pcm24k", "pcmu"]), default="pcm24k", show_default=True)
+@click.option(
+    "--record", type=click.Path(path_type=Path, file_okay=False), help="Keep sound and traces there."
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write every call there.")
 def command(
     drops: int,
@@ -81,6 +96,7 @@ def command(
     refuse: str | None,
     seed: int,
     audio_path: str,
+    record: Path | None,
     json_file: Path | None,
 ) -> None:
     """Measure restores over many lost sessions."""
@@ -88,7 +104,7 @@ def command(
     if refuse is not None:
         simulator += ["--fault", f"refuse={refuse}"]
     worker = {"AUDIO_PATH": audio_path}
-    measured = asyncio.run(_measure(drops, parallel, simulator, worker))
+    measured = asyncio.run(_measure(drops, parallel, simulator, worker, record))
     outcomes = [_judge(call) for call in measured.calls]
     unattributed = _lost_in_setup(measured.strays)
     click.echo(f"sim-openai {' '.join(simulator)}; {len(outcomes)} calls, {parallel} at a time, {audio_path}")
@@ -102,7 +118,9 @@ def command(
         json_file.write_text(json.dumps(told, indent=1))
 
 
-async def _measure(drops: int, parallel: int, simulator: list[str], worker: dict[str, str]) -> Measured:
+async def _measure(
+    drops: int, parallel: int, simulator: list[str], worker: dict[str, str], record: Path | None
+) -> Measured:
     conversation = twilio_conversations.conversation("digits")
     lost = 0
 
@@ -117,6 +135,7 @@ async def _measure(drops: int, parallel: int, simulator: list[str], worker: dict
         simulator_options=simulator,
         worker_settings=worker,
         enough=enough,
+        record=record,
     )
 
 
@@ -156,9 +175,16 @@ def _repeated(call: MeasuredCall) -> list[str]:
         if turn.speaker == "agent" and turn.said:
             if turn.said in heard_whole:
                 repeated.append(str(turn.said)[:40])
-            if not turn.interrupted:
+            if _was_heard_whole(turn.said, turn.heard_ms):
                 heard_whole.add(turn.said)
     return repeated
+
+
+def _was_heard_whole(said: str, heard_ms: int | None) -> bool:
+    spoken = next((each for each in recordings.utterances("agent") if each.text == said), None)
+    if spoken is None or heard_ms is None:
+        return False
+    return heard_ms >= len(recordings.samples(spoken.id, 8_000)) / 8 - LAST_WORD_MS
 
 
 def _drops(call: MeasuredCall) -> Iterator[Drop]:
@@ -172,10 +198,26 @@ def _drops(call: MeasuredCall) -> Iterator[Drop]:
         if number + 1 < len(call.sessions):
             updated_ns = call.sessions[number + 1].configured_ns
             drop.restored_ms = None if updated_ns is None else (updated_ns - lost_ns) / 1e6
-        if drop.moment == "answer owed":
-            audible = [line["at_ns"] for line in call.twilio if line["event"] == "agent-audible"]
-            drop.audio_ms = next(((at_ns - lost_ns) / 1e6 for at_ns in audible if at_ns > lost_ns), None)
+        _hear(drop, lost_ns, [line for line in call.twilio if line["at_ns"] > lost_ns])
         yield drop
+
+
+def _hear(drop: Drop, lost_ns: int, later: Trace) -> None:
+    """Fill in what the caller heard after the loss."""
+    audible = next((line for line in later if line["event"] == "agent-audible"), None)
+    if audible is None:
+        return
+    before = [line for line in later if line["at_ns"] < audible["at_ns"]]
+    match drop.moment:
+        case "answer owed":
+            drop.audio_ms = (audible["at_ns"] - lost_ns) / 1e6
+        case "caller speaking":
+            drop.reply_ms = audible["reply_ms"]
+        case "agent speaking" if not any(line["event"] == "caller-speaking" for line in before):
+            quiet_ms = [line["t_ms"] for line in before if line["event"] == "agent-quiet"]
+            drop.silence_ms = float(audible["t_ms"] - quiet_ms[-1]) if quiet_ms else None
+        case _:
+            pass
 
 
 def _loss(session: Session) -> tuple[int, str] | None:
@@ -227,12 +269,24 @@ def _report(outcomes: list[Outcome], unattributed: dict[str, int]) -> None:
                 "loss → agent audio, owed",
                 spread([drop.audio_ms for drop in quick if drop.audio_ms is not None]),
             ),
+            (
+                "question under way: its answer",
+                spread([each.reply_ms for each in quick if each.reply_ms is not None]),
+            ),
+            (
+                "answer cut: silence inside",
+                spread([each.silence_ms for each in quick if each.silence_ms is not None]),
+            ),
             ("lines said", sum(len(outcome.said) for outcome in outcomes)),
             ("lines lost", sum(len(outcome.lost) for outcome in outcomes)),
             ("lines known twice", sum(len(outcome.twice) for outcome in outcomes)),
             ("not understood", sum(outcome.garbled for outcome in outcomes)),
             ("agent turns repeated", sum(len(outcome.repeated) for outcome in outcomes)),
             ("calls ended by themselves", sum(outcome.ended_by_itself for outcome in outcomes)),
+            (
+                "calls hurt, without a stall in them",
+                sum(each.failed for each in outcomes if not each.stalled),
+            ),
         ]
     )
     for outcome in outcomes:

@@ -1,11 +1,13 @@
 """Simulated calls at a whole system, several at once, and both simulators' traces of each: what the measurements read.
 
-The system is the one of `trunkline up`, with real processes and servers; the callers run in this process. Traces are
-read when everything has stopped, so that no line of them is missing.
+The system is the one of `trunkline up`, with real processes and servers, and each caller is a process too: one that
+writes its recording must not stop the clock of another's telephone. Traces are read when everything has stopped, so
+that no line of them is missing.
 """
 
 import asyncio
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,21 +16,20 @@ from statistics import quantiles
 from typing import Any, Final
 
 import click
+import msgspec
 
 from trunkline_local import stored, system
+from trunkline_local.processes import Process, trunkline
 from trunkline_local.stored import NotStoredError, StoredCall
 from trunkline_simulators import openai_ledger
 from trunkline_simulators.openai_ledger import Known
-from trunkline_simulators.twilio_call import CallSettings, place_call
 from trunkline_simulators.twilio_conversations import Conversation
-from trunkline_simulators.twilio_result import CallResult
-from trunkline_simulators.twilio_webhooks import ConnectTo
 
-CALL_LIMIT_S: Final = 240.0
+CALL_LIMIT_S: Final = 240
 """No conversation of the measurements takes half of this."""
 
-_PER_FRAME: Final = (b'"frame-sent"', b'"append-received"', b'"delta-sent"')
-"""Most lines of a trace are these, and no measurement needs them."""
+_PER_FRAME: Final = (b'"append-received"', b'"delta-sent"')
+"""Most lines of a session's trace are these, and no measurement needs them."""
 
 Trace = list[dict[str, Any]]
 
@@ -51,6 +52,17 @@ class Session:
     def configured_ns(self) -> int | None:
         """When it was configured; None if it never was."""
         return self.first("server-event", type="session.updated")
+
+
+class CallResult(msgspec.Struct, frozen=True):
+    """What the telephone saw of a call (`trunkline sim-twilio --events`, its last line)."""
+
+    call_sid: str
+    clean: bool
+    script_finished: bool
+    end_reason: str
+    underruns: int
+    clock_late_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +113,12 @@ async def measure(
     simulator_options: Sequence[str] = (),
     worker_settings: Mapping[str, str] | None = None,
     enough: Callable[[PlacedCall], bool] = lambda call: False,
+    record: Path | None = None,
 ) -> Measured:
-    """Start a system, place a call for each conversation, `parallel` at a time, until `enough` says so, and stop it."""
+    """Start a system, place a call for each conversation, `parallel` at a time, until `enough` says so, and stop it.
+
+    Recordings and traces are gone afterwards, unless `record` names a folder for them.
+    """
     with tempfile.TemporaryDirectory(prefix="trunkline-bench-") as created:
         folder = Path(created)
         started = system.run(
@@ -115,6 +131,8 @@ async def measure(
         )
         async with started as ready:
             placed = await _place(ready, conversations, parallel, enough)
+        if record is not None:
+            await asyncio.to_thread(shutil.copytree, folder / "recordings", record, dirs_exist_ok=True)
         return await asyncio.to_thread(_read, folder / "recordings", placed)
 
 
@@ -168,17 +186,25 @@ async def _place(
 
 
 async def _place_one(ready: system.System, number: int, conversation: Conversation) -> PlacedCall:
-    line = ready.line
-    settings = CallSettings(
-        webhook=line.webhook,
-        auth_token=line.auth_token,
-        account_sid=line.account_sid,
-        conversation=conversation,
-        connect_to=ConnectTo(line.public_url.partition("://")[2], "127.0.0.1", line.gateway_port),
-        record=ready.folder / "recordings",
-        time_limit_s=CALL_LIMIT_S,
-    )
-    result = await place_call(settings)
+    line, folder = ready.line, ready.folder / "callers"
+    script = folder / f"{number}.json"
+    folder.mkdir(exist_ok=True)
+    script.write_bytes(msgspec.json.encode(conversation))
+    command = trunkline(
+        "sim-twilio",
+        "--webhook", line.webhook,
+        "--connect-to", f"127.0.0.1:{line.gateway_port}",
+        "--account-sid", line.account_sid,
+        "--conversation", str(script),
+        "--record", str(ready.folder / "recordings"),
+        "--time-limit", str(CALL_LIMIT_S),
+        "--events",
+    )  # fmt: skip
+    secret = {"TWILIO_AUTH_TOKEN": line.auth_token}
+    async with Process.start(f"caller-{number}", command, folder, secret) as caller:
+        await caller.exited()
+        printed = caller.log_path.read_bytes().splitlines()
+    result = msgspec.json.decode(printed[-1], type=CallResult)
     try:
         rows: StoredCall | None = await stored.read_call(ready.database_url, result.call_sid)
     except NotStoredError:

@@ -1,6 +1,6 @@
 """What a caller hears of a session's rotation before its age limit: gaps in the agent's speech, later answers, words.
 
-    python -m bench.rotation --calls 8 --setting SESSION_MINUTES=0.2
+    python -m bench.rotation --calls 8 --age-s 10
 
 Callers ask for short and long answers and read out digits, while the worker replaces each session with a new one
 at an age of seconds instead of an hour. A gap is a silence of the agent that no word of the caller explains.
@@ -29,14 +29,16 @@ TALK: Final = Conversation("rotation", (*(Step(say=line) for line in LINES), Ste
 @click.option("--parallel", default=4, show_default=True, help="Calls at the same time.")
 @click.option("--connect-delay-s", default=0.3, show_default=True, help="What connecting takes.")
 @click.option(
-    "--setting", "settings", multiple=True, metavar="NAME=VALUE", help="Of the worker: the age of rotation."
+    "--age-s",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(10),
+    help="At which a session is replaced.",
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write every figure there.")
-def command(
-    calls: int, parallel: int, connect_delay_s: float, settings: tuple[str, ...], json_file: Path | None
-) -> None:
+def command(calls: int, parallel: int, connect_delay_s: float, age_s: float, json_file: Path | None) -> None:
     """Measure the audible gap of a rotation."""
-    worker = dict(setting.split("=", 1) for setting in settings)
+    worker = {"SESSION_MAX_S": str(age_s)}
     measured = asyncio.run(
         measure(
             itertools.repeat(TALK, calls),
@@ -49,7 +51,9 @@ def command(
     after_ms, otherwise_ms = _answers_ms(measured)
     later_ms = max(0.0, median(after_ms) - median(otherwise_ms)) if after_ms and otherwise_ms else None
     overlaps_ms = [overlap for call in measured for overlap in _overlaps_ms(call)]
-    click.echo(f"{len(measured)} calls, {parallel} at a time; worker {' '.join(settings)}")
+    click.echo(
+        f"{len(measured)} calls, {parallel} at a time; sessions of {age_s:g} s; connecting takes {connect_delay_s:g} s"
+    )
     figures: dict[str, object] = {
         "sessions": dict(Counter(session.cause for call in measured for session in call.sessions)),
         "gaps in the agent's speech": spread(gaps_ms),
