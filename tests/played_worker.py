@@ -160,7 +160,7 @@ class Worker:
                     fence = self.fences[call_id] = Fence(request.fence.attach, 1)
         if request.op == "dialed":
             self.dialed.append(request.dial_status)
-            self.states[call_id] = self.after_dial
+            self.states[call_id], self.next = self.after_dial, NextStep.HANG_UP
         reply = OwnerReply(
             ok=ok,
             worker=self.name,

@@ -37,7 +37,6 @@ async def test_a_transfer_is_dialled_and_ends_with_the_conversation(gateway: Gat
     worker.transfer, worker.after_dial = COLLEAGUE, "ended"
     async with left(gateway, worker, NextStep.TRANSFER) as (call_id, url):
         dialling, dialed_url = await transferred(gateway, call_id, url)
-        worker.next = NextStep.HANG_UP
         after = await gateway.reattach(
             call_id, dialed_url, CallStatus="in-progress", DialCallStatus="completed"
         )

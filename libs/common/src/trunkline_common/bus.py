@@ -171,7 +171,7 @@ class Bus:
     ) -> list[bytes]:
         """Return every answer that comes within `timeout_s`, or until `is_enough`; none at once if nobody listens.
 
-        Raises `NoAnswerError` when the link is down or breaks.
+        Raises `NoAnswerError` when the link is known to be down, or breaks.
         """
         if not self.is_connected:
             raise NoAnswerError(f"{subject}: no link")

@@ -1,6 +1,6 @@
 """Twilio's REST API: places calls and ends them (Twilio: Call resource).
 
-Importing this takes a third of a second and 25 MB, so only a gateway with outbound calls does it.
+Importing this takes a third of a second, so only a gateway with outbound calls does it.
 """
 
 import asyncio
