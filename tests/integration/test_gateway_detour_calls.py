@@ -6,22 +6,19 @@ from contextlib import asynccontextmanager
 
 from gateway_driver import ACCOUNT_SID, AUTH_TOKEN, PUBLIC_URL, Gateway
 from played_worker import LIMIT_S, Worker
-from simulated_calls import TONE
 
 from trunkline_common import control
 from trunkline_common.control import HangUp, NextStep, Transfer
 from trunkline_common.frames import Fence, FrameKind
 from trunkline_simulators.twilio_call import CallSettings, place_call
 from trunkline_simulators.twilio_callee import Callee
-from trunkline_simulators.twilio_conversations import Conversation, Step
+from trunkline_simulators.twilio_conversations import Conversation
 from trunkline_simulators.twilio_result import CallResult
 from trunkline_simulators.twilio_webhooks import ConnectTo
 
 pytest_plugins = ["gateway_fixtures"]
 
-PATIENT = Conversation(
-    "waits for one answer", (Step(hang_up=True, after_quiet_ms=1_500),), patience_ms=20_000
-)
+LISTENS = Conversation("listens until it is hung up on", (), patience_ms=60_000)
 COLLEAGUE = Transfer(number="+12025550177", timeout_s=1)
 
 
@@ -31,7 +28,7 @@ async def calling(gateway: Gateway, callee: Callee) -> AsyncIterator[asyncio.Tas
         webhook=f"{PUBLIC_URL}/voice",
         auth_token=AUTH_TOKEN,
         account_sid=ACCOUNT_SID,
-        conversation=PATIENT,
+        conversation=LISTENS,
         connect_to=ConnectTo("calls.example.com", "127.0.0.1", gateway.port),
         callee=callee,
         word_ms=0,
@@ -49,11 +46,12 @@ async def let_go(worker: Worker, next_step: NextStep) -> str:
     return request.call_id
 
 
-async def say_something(worker: Worker, call_id: str) -> Fence:
-    """Take the call's second stream and speak on it."""
+async def end(worker: Worker, call_id: str) -> Fence:
+    """Take the call's second stream, hang up on it, and return its fence."""
     while (frame := await worker.frame(FrameKind.AUDIO)).fence.attach == 1:
         pass
-    await worker.send(call_id, FrameKind.AUDIO, TONE)
+    worker.states[call_id], worker.next = "ended", NextStep.HANG_UP
+    await worker.send(call_id, FrameKind.HANG_UP, control.encode(HangUp(next=NextStep.HANG_UP)))
     return frame.fence
 
 
@@ -71,21 +69,21 @@ async def test_nobody_answers_and_the_caller_is_back_with_the_agent(gateway: Gat
     worker.transfer = COLLEAGUE
     async with calling(gateway, Callee("busy", after_s=0)) as placed:
         call_id = await let_go(worker, NextStep.TRANSFER)
-        fence = await say_something(worker, call_id)
+        fence = await end(worker, call_id)
     result = placed.result()
 
     assert worker.dialed == ["busy"]
     assert fence == Fence(2, 1)
-    assert (result.attaches, result.end_reason, result.clean) == (2, "caller-hung-up", True)
+    assert (result.attaches, result.end_reason) == (2, "hangup")
 
 
 async def test_keys_are_sent_and_the_agent_goes_on(gateway: Gateway, worker: Worker) -> None:
     worker.digits = "1#"
     async with calling(gateway, Callee()) as placed:
         call_id = await let_go(worker, NextStep.SEND_DIGITS)
-        fence = await say_something(worker, call_id)
+        fence = await end(worker, call_id)
     result = placed.result()
 
     assert result.digits == ["1#"]
     assert fence == Fence(2, 1)
-    assert result.attaches == 2
+    assert (result.attaches, result.end_reason) == (2, "hangup")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from trunkline_common import log
 from trunkline_common.bus import Bus
@@ -14,12 +14,12 @@ from trunkline_gateway.call_claims import Answer, CallClaims, ClaimsUnavailableE
 from trunkline_gateway.outbound import (
     ALREADY_OVER,
     CallRequest,
-    NotPlacedError,
     OutboundLimits,
     Problem,
     Refused,
-    SilentError,
-    UnreachedError,
+    TwilioRefusedError,
+    TwilioSilentError,
+    TwilioUnreachedError,
     claim_name,
     fingerprint,
 )
@@ -97,21 +97,11 @@ class Calling:
 
     async def end(self, call_id: str) -> None:
         """End a call at Twilio; that it is over already is as good. Never raises."""
-        result = "failed"
-        for _ in range(END_TRIES_MAX if self._rest else 0):
-            try:
-                assert self._rest is not None
-                await self._rest.end(call_id)
-                result = "ended"
-                break
-            except NotPlacedError as error:
-                if error.code in ALREADY_OVER:
-                    result = "already-over"
-                    break
-                _log.warning("call-not-ended", call_id=call_id, twilio_error=error.code)
-            except (UnreachedError, SilentError) as error:
-                _log.warning("call-not-ended", call_id=call_id, why=str(error))
-        metrics.CALLS_ENDED.labels(result).inc()
+        if self._rest is None:
+            _log.warning("call-not-ended", call_id=call_id, why="API_KEYS is not set on this gateway")
+            metrics.CALLS_ENDED.labels("failed").inc()
+        else:
+            metrics.CALLS_ENDED.labels(await _end(self._rest, call_id)).inc()
 
     async def _place_once(
         self, bus: Bus, rest: TwilioRest, request: CallRequest, claim: str, mark: str
@@ -125,15 +115,15 @@ class Calling:
             raise Refused(Problem.TOO_MANY, retry_after_s=wait_s)
         try:
             call_id = await rest.place(request)
-        except UnreachedError as error:
+        except TwilioUnreachedError as error:
             _log.warning("outbound-call-not-placed", why=str(error))
             await self._release(bus, claim)
             raise Refused(Problem.TWILIO_UNREACHED) from error
-        except NotPlacedError as error:
+        except TwilioRefusedError as error:
             _log.warning("outbound-call-not-placed", twilio_error=error.code)
             detail = f"https://www.twilio.com/docs/api/errors/{error.code}."
             return await self._settle(bus, claim, _problem(Problem.TWILIO_REFUSED, mark, detail))
-        except SilentError as error:
+        except TwilioSilentError as error:
             _log.warning("outbound-call-in-doubt", why=str(error))
             return await self._settle(bus, claim, _problem(Problem.TWILIO_SILENT, mark))
         metrics.OUTBOUND.labels("placed").inc()
@@ -154,6 +144,21 @@ class Calling:
             await self._claims.release(bus, claim)
         except ClaimsUnavailableError as error:
             _log.warning("outbound-claim-not-released", why=str(error))
+
+
+async def _end(rest: TwilioRest, call_id: str) -> Literal["ended", "already-over", "failed"]:
+    for _ in range(END_TRIES_MAX):
+        try:
+            await rest.end(call_id)
+        except TwilioRefusedError as error:
+            if error.code in ALREADY_OVER:
+                return "already-over"
+            _log.warning("call-not-ended", call_id=call_id, twilio_error=error.code)
+        except (TwilioUnreachedError, TwilioSilentError) as error:
+            _log.warning("call-not-ended", call_id=call_id, why=str(error))
+        else:
+            return "ended"
+    return "failed"
 
 
 def _repeat(known: Answer, mark: str) -> Answer:

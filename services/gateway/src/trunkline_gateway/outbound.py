@@ -141,7 +141,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error of ours
         self.retry_after_s = retry_after_s
 
 
-class NotPlacedError(Exception):
+class TwilioRefusedError(Exception):
     """Twilio said no; `code` is its error number."""
 
     def __init__(self, code: int) -> None:
@@ -149,11 +149,11 @@ class NotPlacedError(Exception):
         self.code = code
 
 
-class UnreachedError(Exception):
+class TwilioUnreachedError(Exception):
     """The request did not reach Twilio, or Twilio did not take it up: surely nothing happened."""
 
 
-class SilentError(Exception):
+class TwilioSilentError(Exception):
     """Twilio may or may not have done what it was asked for."""
 
 

@@ -18,7 +18,12 @@ from twilio.http.async_http_client import (  # type: ignore[import-untyped]
 )
 from twilio.rest import Client
 
-from trunkline_gateway.outbound import CallRequest, NotPlacedError, SilentError, UnreachedError
+from trunkline_gateway.outbound import (
+    CallRequest,
+    TwilioRefusedError,
+    TwilioSilentError,
+    TwilioUnreachedError,
+)
 from trunkline_gateway.public_url import MACHINE_PATH, STATUS_PATH, VOICE_PATH, PublicUrl
 from trunkline_gateway.settings import GatewaySettings
 
@@ -52,7 +57,7 @@ class TwilioRest:
     async def place(self, request: CallRequest) -> str:
         """Queue a call and return its CallSid; it does not ring yet.
 
-        Raises `NotPlacedError`, `UnreachedError` or `SilentError`.
+        Raises `TwilioRefusedError`, `TwilioUnreachedError` or `TwilioSilentError`.
         """
         options: dict[str, Any] = {
             "url": self._public_url.http(VOICE_PATH),
@@ -68,11 +73,11 @@ class TwilioRest:
             }
         call = await _asked(self._calls.create_async(request.to, request.from_, **options), PLACE_S_MAX)
         if not isinstance(call.sid, str) or not call.sid:
-            raise SilentError("an answer without a sid")
+            raise TwilioSilentError("an answer without a sid")
         return call.sid
 
     async def end(self, call_sid: str) -> None:
-        """End a call; raises `NotPlacedError`, `UnreachedError` or `SilentError`."""
+        """End a call; raises `TwilioRefusedError`, `TwilioUnreachedError` or `TwilioSilentError`."""
         await _asked(self._calls(call_sid).update_async(status="completed"), END_S_MAX)
 
     async def close(self) -> None:
@@ -87,11 +92,11 @@ async def _asked(request: Any, limit_s: float) -> Any:
             return await request
     except (TwilioRestException, TwilioServiceException) as error:
         if error.status == 429:
-            raise UnreachedError("Twilio asks for fewer requests") from error
+            raise TwilioUnreachedError("Twilio asks for fewer requests") from error
         if error.status >= 500:
-            raise SilentError(f"HTTP {error.status}") from error
-        raise NotPlacedError(int(error.code or error.status)) from error
+            raise TwilioSilentError(f"HTTP {error.status}") from error
+        raise TwilioRefusedError(int(error.code or error.status)) from error
     except ClientConnectorError as error:
-        raise UnreachedError(type(error).__name__) from error
+        raise TwilioUnreachedError(type(error).__name__) from error
     except (ClientError, TimeoutError, ValueError) as error:
-        raise SilentError(type(error).__name__) from error
+        raise TwilioSilentError(type(error).__name__) from error
