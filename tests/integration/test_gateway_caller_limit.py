@@ -15,7 +15,9 @@ OTHER_CALLER = "+12025550188"
 
 @pytest.fixture
 async def limited_gateway(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with Gateway.start(nats_server.url, tmp_path / "gateway", CALLS_PER_CALLER="2") as gateway:
+    # The worker is played by this process, which may be slow to answer.
+    limits = {"CALLS_PER_CALLER": "2", "CALLS_PER_CALLER_WAIT_MS": "1000"}
+    async with Gateway.start(nats_server.url, tmp_path / "gateway", ready=True, **limits) as gateway:
         yield gateway
 
 

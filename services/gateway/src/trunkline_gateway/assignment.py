@@ -33,9 +33,6 @@ ASSIGN_TRIES_MAX: Final = 3
 OWNER_TIMEOUT_S: Final = 0.5
 """Longer than for an assignment: the owner holds the conversation, another worker would begin anew."""
 
-CALLER_COUNT_S: Final = 0.05
-"""For the workers that have a call of the same caller: they answer in 3 ms, and the caller is waiting."""
-
 WEBHOOK_ASSIGN_FIRST: Final = 1
 STREAM_ASSIGN_FIRST: Final = WEBHOOK_ASSIGN_FIRST + ASSIGN_TRIES_MAX
 
@@ -104,8 +101,10 @@ class Assignment:
         self._assign_subject = subjects.assign(region)
         self._gateway = gateway
 
-    async def calls_of(self, caller: str, but: str, enough: int) -> int:
-        """Count the live calls of one caller on all workers, except the call `but`; stop counting at `enough`.
+    async def calls_of(self, caller: str, but: str, enough: int, wait_s: float) -> int:
+        """Count the live calls of one caller on all workers, except the call `but`.
+
+        Counting ends at `enough` or after `wait_s`; at once when there are none, which is the usual case.
 
         A withheld number counts as none, and so does everything while NATS does not answer: a limit on callers is
         no reason to turn callers away.
@@ -121,7 +120,7 @@ class Assignment:
             answers = await self._bus.request_all(
                 subjects.caller(caller_hash),
                 b"",
-                CALLER_COUNT_S,
+                wait_s,
                 lambda so_far: len(others(so_far)) >= enough,
             )
         except NoAnswerError:

@@ -54,6 +54,9 @@ class GatewaySettings(CommonSettings):
     calls_per_caller: int = Field(
         0, ge=0, le=1_000, description="live calls that one caller may have, in all gateways; 0 is no limit"
     )
+    calls_per_caller_wait_ms: int = Field(
+        50, ge=5, le=1_000, description="ms that workers get to say that they have a call of this caller"
+    )
     gateway_streams_max: int = Field(
         200, ge=1, le=10_000, description="calls that this process carries at once"
     )

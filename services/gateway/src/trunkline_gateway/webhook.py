@@ -217,10 +217,11 @@ class _Answers:
         return Response(status_code=204)
 
     async def _is_over_caller_limit(self, facts: Facts) -> bool:
-        calls_max, link = self._gateway.settings.calls_per_caller, self._gateway.link
+        settings, link = self._gateway.settings, self._gateway.link
+        calls_max, wait_s = settings.calls_per_caller, settings.calls_per_caller_wait_ms / 1000
         if not calls_max or link is None:
             return False
-        return await link.assignment.calls_of(facts.caller, facts.call_id, calls_max) >= calls_max
+        return await link.assignment.calls_of(facts.caller, facts.call_id, calls_max, wait_s) >= calls_max
 
     async def _lead_to_worker(self, facts: Facts, webhook: str, detours: int) -> Response:
         link = self._gateway.link
