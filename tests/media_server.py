@@ -132,6 +132,7 @@ class MediaServer:
     asked: list[Asked] = field(default_factory=list)
     upgrades: list[Request] = field(default_factory=list)
     sessions: list[Session] = field(default_factory=list)
+    upgraded: asyncio.Event = field(default_factory=asyncio.Event)  # a websocket is open
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["MediaServer"]:
@@ -184,4 +185,5 @@ class MediaServer:
         session = Session(reader, writer, protocol)
         session._flush()
         self.sessions.append(session)
+        self.upgraded.set()
         await self.media[min(len(self.sessions), len(self.media)) - 1](session)

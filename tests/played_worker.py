@@ -19,6 +19,7 @@ from trunkline_common.control import (
     OwnerReply,
     OwnerRequest,
     OwnerState,
+    Transfer,
 )
 from trunkline_common.frames import Fence, Frame, FrameKind
 from trunkline_common.link import MendedClient
@@ -37,6 +38,11 @@ class Worker:
         self.states: dict[str, OwnerState] = {}
         """Of each call, set by what happens or by the test."""
         self.next = NextStep.HANG_UP
+        self.transfer: Transfer | None = None
+        self.digits = ""
+        self.dialed: list[str] = []
+        """What came of transfers, as the gateway told."""
+        self.after_dial: OwnerState = "active"
         self.taking = True
         self.silent = False
         self.fences: dict[str, Fence] = {}
@@ -112,6 +118,18 @@ class Worker:
             await subscription.unsubscribe()
         await self._client.flush()
 
+    async def have_calls_of(self, caller: str, *call_ids: str) -> None:
+        """Answer for live calls of one caller, as every worker does that has some."""
+        caller_hash = subjects.caller_hash(caller)
+        assert caller_hash is not None
+
+        async def on_count(message: Msg) -> None:
+            for call_id in call_ids:
+                await message.respond(call_id.encode())
+
+        self._owned.append(await self._client.subscribe(subjects.caller(caller_hash), cb=on_count))
+        await self._client.flush()
+
     async def _on_assign(self, message: Msg) -> None:
         request = control.decode(message.data, AssignRequest)
         self.assigned.append(request)
@@ -140,7 +158,18 @@ class Worker:
                 self._seq[call_id] = 0
                 if request.fence.attach > fence.attach:
                     fence = self.fences[call_id] = Fence(request.fence.attach, 1)
-        reply = OwnerReply(ok=ok, worker=self.name, fence=fence, state=self.states[call_id], next=self.next)
+        if request.op == "dialed":
+            self.dialed.append(request.dial_status)
+            self.states[call_id], self.next = self.after_dial, NextStep.HANG_UP
+        reply = OwnerReply(
+            ok=ok,
+            worker=self.name,
+            fence=fence,
+            state=self.states[call_id],
+            next=self.next,
+            transfer=self.transfer,
+            digits=self.digits,
+        )
         await message.respond(control.encode(reply))
 
     async def _on_frame(self, message: Msg) -> None:

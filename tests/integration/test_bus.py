@@ -96,6 +96,26 @@ class TestRequests:
 
         assert inbox.messages == [b"who"]
 
+    async def test_to_everybody_bring_every_answer_in_time(self, connect: Connect) -> None:
+        asker, *others = [await connect() for _ in range(3)]
+        for other in others:
+            await other.subscribe("call.v1.by.1", echo)
+
+        answers = await asker.request_all("call.v1.by.1", b"?", 200 * MS, lambda so_far: False)
+
+        assert answers == [b"?", b"?"]
+
+    async def test_to_everybody_end_with_enough_answers(self, connect: Connect) -> None:
+        asker, other = await connect(), await connect()
+        await other.subscribe("call.v1.by.1", echo)
+
+        assert await asker.request_all("call.v1.by.1", b"?", LIMIT_S, lambda so_far: len(so_far) == 1) == [
+            b"?"
+        ]
+
+    async def test_to_everybody_when_there_is_nobody_end_at_once(self, bus: Bus) -> None:
+        assert await bus.request_all("call.v1.by.1", b"?", LIMIT_S, lambda so_far: False) == []
+
     async def test_to_a_queue_group_reach_one_of_its_members(self, connect: Connect) -> None:
         asking, seen = await connect(), Inbox()
 

@@ -99,7 +99,9 @@ async def test_a_call_that_is_over_is_told_so_by_its_owner(gateway: Gateway, wor
     assert (await gateway.reattach(call_id, reattach_url(2))).verbs == ["Say", "Hangup"]
 
 
-@pytest.mark.parametrize("path", ["/voice", "/voice/reattach", "/voice/status"])
+@pytest.mark.parametrize(
+    "path", ["/voice", "/voice/reattach", "/voice/dialed", "/voice/machine", "/voice/status"]
+)
 @pytest.mark.parametrize(
     ("signature", "reason"),
     [(None, "missing-signature"), ("", "missing-signature"), ("wrong", "bad-signature")],
@@ -153,6 +155,9 @@ async def test_another_account_is_refused(gateway: Gateway) -> None:
         ("/voice/reattach", "attach=two&started=1", {}),
         ("/voice/reattach", "attach=1&started=1", {}),
         ("/voice/reattach", "attach=2&started=-1", {}),
+        ("/voice/reattach", "attach=2&detours=-1&started=1", {}),
+        ("/voice/dialed", "attach=1&started=1", {}),
+        ("/voice/machine", "", {"CallSid": "CA.>*"}),
     ],
 )
 async def test_a_signed_request_that_makes_no_sense(

@@ -24,6 +24,7 @@ from simulated_calls import (
     call,
     closes,
     codes,
+    documents,
     greets,
     listens,
     says_twice,
@@ -32,9 +33,12 @@ from simulated_calls import (
     twiml,
 )
 
-from trunkline_simulators import g711, recordings
+from trunkline_simulators import g711, recordings, twilio_sounds
 from trunkline_simulators.twilio_call import place_call
+from trunkline_simulators.twilio_callee import Callee
 from trunkline_simulators.twilio_conversations import Conversation
+
+PATIENT = Conversation("never says a word, and waits", (), patience_ms=10_000)
 
 
 async def test_the_webhook_is_asked_with_a_signed_form() -> None:
@@ -118,7 +122,7 @@ async def test_clear_silences_the_agent_and_gives_the_marks_back() -> None:
     (mark,) = [message for message in server.sessions[0].received if message["event"] == "mark"]
     assert mark["mark"]["name"] == "never played"
     assert result.cleared_marks == 1
-    assert 580 * 8 < result.played_bytes < len(TONE) * 100  # it was heard for 30 of the caller's frames
+    assert 560 * 8 < result.played_bytes < len(TONE) * 100  # it was heard for 30 of the caller's frames
     assert result.cleared_bytes == len(TONE) * 100 - result.played_bytes
     assert result.clean
 
@@ -294,3 +298,36 @@ async def test_the_record_holds_both_voices_and_every_event(tmp_path: Path) -> N
     assert story == ["agent-audible", "caller-speaking", "caller-silent", "agent-audible", "ended"]
     assert [event["at_ns"] for event in events] == sorted(event["at_ns"] for event in events)
     assert "call_sid" not in events[0]
+
+
+@pytest.mark.parametrize(
+    ("callee", "status"),
+    [
+        (Callee(after_s=0, talk_s=0.1), "completed"),
+        (Callee("busy", after_s=0), "busy"),
+        (Callee("failed", after_s=0), "failed"),
+        (Callee("no-answer"), "no-answer"),
+        (Callee(after_s=5), "no-answer"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+async def test_whoever_is_dialled_answers_or_does_not(callee: Callee, status: str) -> None:
+    pages = documents(
+        voice="<Dial action='/dialed' timeout='1'><Number>+12025550100</Number></Dial>", dialed="<Hangup/>"
+    )
+
+    result, server = await call(pages, conversation=PATIENT, callee=callee)
+
+    assert server.asked[-1].fields["DialCallStatus"] == status
+    assert (result.dialled, result.end_reason) == (["+12025550100"], "hangup")
+
+
+async def test_keys_are_heard_as_tones(tmp_path: Path) -> None:
+    pages = twiml("<Play digits='1w#'/><Pause/><Hangup/>")
+
+    result, _ = await call(pages, conversation=PATIENT, record=tmp_path)
+
+    assert (result.digits, result.warnings) == (["1w#"], [])
+    assert result.heard_wav is not None
+    heard = right_channel(result.heard_wav).tobytes()
+    assert g711.decode(twilio_sounds.dtmf("1w#")).tobytes() in heard

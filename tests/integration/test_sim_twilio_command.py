@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from media_server import MediaServer
-from simulated_calls import AUTH_TOKEN, CONNECT, CONNECT_AGAIN, WEBHOOK, closes, greets
+from simulated_calls import AUTH_TOKEN, CONNECT, CONNECT_AGAIN, STREAM, WEBHOOK, closes, documents, greets
 
 from trunkline_simulators.twilio_command import command
+from trunkline_simulators.twilio_rest_command import command as rest_command
 
 
 async def run_command(server: MediaServer, tmp_path: Path, *arguments: str) -> tuple[int, str]:
@@ -70,3 +71,33 @@ def test_bad_arguments_are_named(arguments: list[str]) -> None:
 
     assert ran.exit_code == 2
     assert "Error" in ran.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--auth-token", "secret", "--public-url", WEBHOOK],
+        ["--auth-token", "secret", "--connect-to", "127.0.0.1:8080"],
+        ["--auth-token", "secret", "--callee", "asleep"],
+    ],
+    ids=str,
+)
+def test_bad_arguments_of_the_rest_api_are_named(arguments: list[str]) -> None:
+    ran = CliRunner().invoke(
+        rest_command, arguments, env={"TWILIO_AUTH_TOKEN": "", "TWILIO_AUTH_TOKEN_FILE": None}
+    )
+
+    assert ran.exit_code == 2
+    assert "Error" in ran.output
+
+
+async def test_somebody_who_is_dialled_is_played_as_the_command_says(tmp_path: Path) -> None:
+    pages = documents(
+        voice="<Dial action='/dialed'>+12025550100</Dial>", dialed=f"<Connect>{STREAM}</Connect>"
+    )
+    async with MediaServer(pages, [greets]).running() as server:
+        exit_code, _ = await run_command(server, tmp_path, "--callee", "busy", "--callee-after", "0")
+
+    assert exit_code == 0
+    assert server.asked[-1].fields["DialCallStatus"] == "busy"

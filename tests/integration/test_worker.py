@@ -157,6 +157,30 @@ async def test_an_attach_number_works_once_and_a_newer_stream_replaces_the_older
     assert hang_up.fence == Fence(1, 1), "the older stream is told to go, under its own fence"
 
 
+async def asked_for_ever(client: Client, subject: str) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            await client.request(subject, b"", timeout=5)
+
+
+async def test_a_live_call_is_found_by_its_caller_and_an_ended_one_is_not(
+    nats_server: NatsServer, gateway: Gateway, tmp_path: Path
+) -> None:
+    caller_hash = subjects.caller_hash("+12025550123")
+    assert caller_hash is not None
+    subject = subjects.caller(caller_hash)
+    async with worker_process(nats_server, tmp_path):
+        attached = await gateway.attach((await gateway.offer()).worker)
+        found = await gateway.client.request(subject, b"", timeout=5)
+        stop = Frame(FrameKind.STOP, attached.fence, 0, 0, 0, StopReason.CALLER_HUNG_UP.encode())
+        await gateway.send(attached.worker, stop)
+        await gateway.next_event(call_events.CallEnded)
+        with pytest.raises(NoRespondersError):
+            await asked_for_ever(gateway.client, subject)
+
+    assert found.data.decode() == CALL
+
+
 async def test_of_two_workers_with_one_call_only_the_named_one_keeps_it(
     nats_server: NatsServer, gateway: Gateway, tmp_path: Path
 ) -> None:

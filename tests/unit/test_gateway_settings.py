@@ -60,6 +60,33 @@ def test_auth_tokens_come_from_a_file_and_may_be_several(
             {"PUBLIC_URL": "https://calls.example.com", "GATEWAY_SAY_LANGUAGE": "<b>"},
             "GATEWAY_SAY_LANGUAGE: ",
         ),
+        ({"PUBLIC_URL": "https://calls.example.com", "API_KEYS": "short"}, "API_KEYS: holds a key of less"),
+        (
+            {"PUBLIC_URL": "https://calls.example.com", "API_KEYS": "k" * 16},
+            "TWILIO_ACCOUNT_SID: is not set",
+        ),
+        (
+            {"PUBLIC_URL": "https://calls.example.com", "API_KEYS": "k" * 16, "TWILIO_ACCOUNT_SID": "AC1"},
+            "TWILIO_AUTH_TOKEN: is not set",
+        ),
+        (
+            {
+                "PUBLIC_URL": "https://calls.example.com",
+                "API_KEYS": "k" * 16,
+                "TWILIO_ACCOUNT_SID": "AC1",
+                "TWILIO_API_KEY": "SK1",
+            },
+            "TWILIO_API_SECRET: is not set",
+        ),
+        (
+            {"PUBLIC_URL": "https://calls.example.com", "OUTBOUND_ALLOWED": "1202"},
+            "OUTBOUND_ALLOWED: must be",
+        ),
+        (
+            {"PUBLIC_URL": "https://calls.example.com", "TWILIO_API_URL": "http://api.twilio.com"},
+            "TWILIO_API_URL: must be https",
+        ),
+        ({"PUBLIC_URL": "https://calls.example.com", "CALLS_PER_CALLER": "-1"}, "CALLS_PER_CALLER: "),
     ],
 )
 def test_a_wrong_variable_is_one_line_that_names_it(
@@ -70,6 +97,27 @@ def test_a_wrong_variable_is_one_line_that_names_it(
 
     assert str(error.value).startswith(complaint)
     assert "\n" not in str(error.value)
+
+
+def test_outbound_calls_sign_in_with_the_api_key_or_the_first_auth_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    environment = {
+        "PUBLIC_URL": "https://calls.example.com",
+        "API_KEYS": "first-key-of-somebody, second-key-of-somebody",
+        "OUTBOUND_ALLOWED": "+1202, +31",
+        "TWILIO_ACCOUNT_SID": "AC1",
+        "TWILIO_AUTH_TOKEN": "new,old",
+    }
+
+    by_token = load(monkeypatch, **environment)
+    by_key = load(monkeypatch, **environment, TWILIO_API_KEY="SK1", TWILIO_API_SECRET="hush")
+
+    assert by_token.outbound_keys == ("first-key-of-somebody", "second-key-of-somebody")
+    assert by_token.outbound_prefixes == ("+1202", "+31")
+    assert by_token.rest_credentials == ("AC1", "new")
+    assert by_key.rest_credentials == ("SK1", "hush")
+    assert "hush" not in repr(by_key)
 
 
 def test_the_help_lists_every_variable() -> None:

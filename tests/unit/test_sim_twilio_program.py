@@ -8,11 +8,14 @@ from trunkline_simulators.twilio_program import (
     DOCUMENTS_MAX,
     Answered,
     Command,
+    DialEnded,
+    DialStatus,
     Failed,
     Fetch,
     Finish,
     Program,
     StreamEnded,
+    Updated,
     VerbDone,
 )
 from trunkline_simulators.twilio_twiml import Warned
@@ -126,11 +129,36 @@ def test_a_stream_that_cannot_be_tried_ends_at_once() -> None:
     assert fetch == Fetch("https://voice.example.com/ended")
 
 
-def test_a_dial_asks_its_action_with_the_outcome() -> None:
+@pytest.mark.parametrize("status", ["completed", "busy", "no-answer", "failed"])
+def test_a_dial_asks_its_action_with_the_outcome(status: DialStatus) -> None:
     program, _ = running("<Dial action='/dialled'>+12025550100</Dial>")
 
-    assert program.handle(VerbDone()) == [
-        Fetch("https://voice.example.com/dialled", parameters={"DialCallStatus": "completed"})
+    assert program.handle(DialEnded(status)) == [
+        Fetch("https://voice.example.com/dialled", parameters={"DialCallStatus": status})
+    ]
+
+
+def test_a_number_that_cannot_be_dialled_has_failed_at_once() -> None:
+    _, commands = running("<Dial action='/dialled'><Number>colleague</Number></Dial>")
+
+    assert commands == [
+        Warned(13223, "<Dial> without a number in E.164 format"),
+        Fetch("https://voice.example.com/dialled", parameters={"DialCallStatus": "failed"}),
+    ]
+
+
+def test_a_dial_without_action_goes_on_with_the_next_verb() -> None:
+    program, _ = running("<Dial>+12025550100</Dial><Pause/>")
+
+    assert program.handle(DialEnded("busy")) == [twiml.Pause(1)]
+
+
+def test_an_updated_call_leaves_its_document_for_the_new_one() -> None:
+    program, _ = running(f"<Connect action='/reattach'>{STREAM}</Connect>")
+
+    assert program.handle(Updated(b"<Response><Pause/></Response>")) == [twiml.Pause(1)]
+    assert program.handle(Updated(None, "https://voice.example.com/new", "GET")) == [
+        Fetch("https://voice.example.com/new", "GET")
     ]
 
 

@@ -104,6 +104,11 @@ def test_the_inbound_track_may_be_named() -> None:
         f"<Connect><Stream url='/a'><Parameter name='token' value='{'t' * 495}'/></Stream></Connect>",
         "<Redirect method='PUT'>/again</Redirect>",
         "<Pause length='long'/>",
+        "<Play digits='one'/>",
+        "<Play digits=''/>",
+        "<Reject reason='tired'/>",
+        "<Dial answerOnBridge='yes'>+12025550100</Dial>",
+        "<Dial><Sip>sip:a@example.com</Sip></Dial>",
     ],
     ids=lambda verbs: verbs[:60],
 )
@@ -146,3 +151,31 @@ def test_any_other_content_type_is_refused(content_type: str) -> None:
         twiml.parse(content_type, b"<Response/>", URL)
 
     assert failure.value.code == 12300
+
+
+def test_a_dial_knows_how_long_it_rings() -> None:
+    (dial,) = parsed("<Dial timeout='20' answerOnBridge='true'><Number>+12025550100</Number></Dial>").verbs
+
+    assert dial == twiml.Dial(("+12025550100",), None, "POST", ring_s=20, answer_on_bridge=True)
+
+
+@pytest.mark.parametrize(
+    ("dial", "code"),
+    [
+        ("<Dial/>", 13223),
+        ("<Dial>5550100</Dial>", 13223),
+        ("<Dial><Number>sip:a@example.com</Number></Dial>", 13223),
+        ("<Dial timeout='0'>+12025550100</Dial>", 13212),
+        ("<Dial timeout='601'>+12025550100</Dial>", 13212),
+    ],
+)
+def test_a_dial_that_cannot_be_tried_knows_why(dial: str, code: int) -> None:
+    (verb,) = parsed(dial).verbs
+
+    assert isinstance(verb, twiml.Dial)
+    assert verb.error is not None
+    assert verb.error.code == code
+
+
+def test_keys_are_played_instead_of_a_file() -> None:
+    assert parsed("<Play digits='12w3W*#'/>").verbs == (twiml.PlayDigits("12w3W*#"),)

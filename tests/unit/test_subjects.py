@@ -57,6 +57,7 @@ def test_a_refused_name_is_quoted_but_not_at_length() -> None:
         lambda name: subjects.gateway_down("gw-1", name),
         subjects.every_gateway_down,
         subjects.owner,
+        subjects.caller,
         lambda name: subjects.event(name, "usage"),
         lambda name: subjects.event(CALL_SID, name),
         subjects.every_event_of,
@@ -86,6 +87,18 @@ def test_the_event_stream_holds_every_kind_of_event(event_type: type[msgspec.Str
     subject = subjects.event(CALL_SID, str(event_type.__struct_config__.tag))
     assert matches(subjects.EVERY_EVENT, subject)
     assert matches(subjects.every_event_of(CALL_SID), subject)
+
+
+def test_a_caller_is_a_hash_and_no_call() -> None:
+    caller_hash = subjects.caller_hash("+12025550123")
+
+    assert caller_hash == "d5ab8b77e69a81df"
+    assert not matches(subjects.owner("by"), subjects.caller(caller_hash))
+
+
+@pytest.mark.parametrize("number", ["", "anonymous", "Anonymous", "+266696687", "unknown"])
+def test_a_withheld_number_is_nobody(number: str) -> None:
+    assert subjects.caller_hash(number) is None
 
 
 def test_dead_letters_and_audio_are_not_in_the_event_stream() -> None:

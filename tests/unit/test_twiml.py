@@ -1,5 +1,8 @@
 from xml.etree import ElementTree
 
+import pytest
+
+from trunkline_common.control import Transfer
 from trunkline_gateway import twiml
 from trunkline_gateway.public_url import PublicUrl
 from trunkline_gateway.stream_token import Facts
@@ -67,3 +70,56 @@ def test_a_sentence_and_the_end() -> None:
 
 def test_the_end() -> None:
     assert [element.tag for element in parse(twiml.hang_up())] == ["Hangup"]
+
+
+def test_a_transfer_dials_the_number_and_asks_us_on_either_way() -> None:
+    text = twiml.dial(PUBLIC_URL, FACTS._replace(attach=2), Transfer(number="+12025550177", timeout_s=20), 1)
+
+    dialed = "https://calls.example.com/voice/dialed?attach=2&amp;detours=1&amp;started=1700000000000"
+    assert text == (
+        '<?xml version="1.0" encoding="UTF-8"?><Response>'
+        f'<Dial action="{dialed}" answerOnBridge="true" method="POST" timeout="20">'
+        "<Number>+12025550177</Number></Dial>"
+        f'<Redirect method="POST">{dialed}</Redirect></Response>'
+    )
+
+
+@pytest.mark.parametrize(("asked_s", "told_s"), [(-1, "1"), (0, "1"), (600, "600"), (9_999, "600")])
+def test_a_telephone_rings_as_long_as_twilio_can_let_it(asked_s: int, told_s: str) -> None:
+    transfer = Transfer(number="+12025550177", timeout_s=asked_s)
+
+    (dial, _) = parse(twiml.dial(PUBLIC_URL, FACTS, transfer, 1))
+
+    assert dial.attrib["timeout"] == told_s
+
+
+def test_digits_are_played_before_the_stream_opens_again() -> None:
+    response = parse(twiml.connect(PUBLIC_URL, FACTS._replace(attach=2), "the-token", 1, "1w2#"))
+
+    play, connect, redirect = response
+    assert (play.tag, play.attrib, play.text) == ("Play", {"digits": "1w2#"}, None)
+    assert connect.tag == "Connect"
+    assert redirect.text is not None
+    assert redirect.text.endswith("attach=3&detours=1&started=1700000000000")
+
+
+def test_a_caller_with_too_many_calls_hears_the_busy_tone() -> None:
+    (reject,) = parse(twiml.reject())
+
+    assert (reject.tag, reject.attrib) == ("Reject", {"reason": "busy"})
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["", "12025550177", "+02025550177", "+1202", "+1" * 9, "+12025550177x", "+1202555017\u0661", "sip:a@b"],
+)
+def test_what_is_no_telephone_number(number: str) -> None:
+    assert not twiml.is_e164(number)
+
+
+@pytest.mark.parametrize(
+    ("digits", "valid"),
+    [("0123456789*#w", True), ("1" * 32, True), ("", False), ("1" * 33, False), ("W", False), ("1 2", False)],
+)
+def test_what_can_be_played_as_dtmf(digits: str, valid: bool) -> None:
+    assert twiml.are_digits(digits) is valid

@@ -7,6 +7,7 @@ Handlers of one subscription run one after another, so ours only hand over and n
 """
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,9 @@ SUBSCRIPTION_PENDING_MESSAGES_MAX: Final = 4_096
 JETSTREAM_TIMEOUT_S: Final = 2
 JETSTREAM_RETRY_S: Final = 1
 
+ANSWERS_MAX: Final = 256
+"""Answers to one question that may wait to be read; a worker for each would be a very large fleet."""
+
 EVENT_STREAM_MAX_AGE_S: Final = 72 * 3600
 """Postgres may be away for three days before events are lost."""
 
@@ -43,6 +47,8 @@ EVENT_BYTES_MAX: Final = 256 * 1024
 """Far above any turn of a conversation."""
 
 DUPLICATE_WINDOW_S: Final = 120
+
+_NO_RESPONDERS: Final = "503"
 
 _STREAM_EXISTS: Final = 10058
 """JetStream's `err_code`: the name is in use with another configuration."""
@@ -159,6 +165,35 @@ class Bus:
         except (nats.errors.Error, *_SOCKET_GONE) as error:
             raise NoAnswerError(f"{subject}: {error}") from error
         return answer.data
+
+    async def request_all(
+        self, subject: str, payload: bytes, timeout_s: float, is_enough: Callable[[list[bytes]], bool]
+    ) -> list[bytes]:
+        """Return every answer that comes within `timeout_s`, or until `is_enough`; none at once if nobody listens.
+
+        Raises `NoAnswerError` when the link is known to be down, or breaks.
+        """
+        if not self.is_connected:
+            raise NoAnswerError(f"{subject}: no link")
+        answers: list[bytes] = []
+        try:
+            inbox = self._control.client.new_inbox()
+            incoming = await self._control.client.subscribe(inbox, pending_msgs_limit=ANSWERS_MAX)
+            try:
+                await self._control.client.publish(subject, payload, reply=inbox)
+                async with asyncio.timeout(timeout_s):
+                    while not is_enough(answers):
+                        answer = await incoming.next_msg(timeout=timeout_s)
+                        if answer.headers and answer.headers.get("Status") == _NO_RESPONDERS:
+                            break
+                        answers.append(answer.data)
+            except TimeoutError:  # nats-py's is one, too
+                return answers
+            finally:
+                await self._control.client.forget(incoming)
+        except (nats.errors.Error, *_SOCKET_GONE) as error:
+            raise NoAnswerError(f"{subject}: {error}") from error
+        return answers
 
     async def ensure_event_stream(self, replicas: int = 1) -> None:
         """Create the stream of the event log if it does not exist; an existing one is left as it is.

@@ -5,6 +5,7 @@ it exists before the first frame. (A subscription per call lost its first messag
 three-node cluster.)
 """
 
+import hashlib
 import re
 from typing import Final
 
@@ -21,6 +22,27 @@ STORE_CONSUMER: Final = "store"
 """Durable consumer of the transcripts service."""
 
 DEAD_LETTERS: Final = "dlq.v1.store"
+
+CALL_CLAIMS: Final = "outbound-calls"
+"""Key-value bucket of the gateways: which Idempotency-Key has led to which outbound call."""
+
+_WITHHELD: Final = frozenset(
+    {
+        "",
+        "anonymous",
+        "blocked",
+        "restricted",
+        "unavailable",
+        "unknown",
+        "+2562533",
+        "+266696687",
+        "+7378742833",
+        "+86282452253",
+        "+8656696",
+    }
+)
+"""What stands for a caller who does not show a number; the digits spell the words on a keypad (Twilio: Help
+Center, "What do these unexpected caller IDs mean")."""
 
 
 class InvalidTokenError(ValueError):
@@ -88,6 +110,18 @@ def call_of_down(subject: str) -> str:
 def owner(call_id: str) -> str:
     """Request to the one worker that owns the call; nobody answers when nobody owns it."""
     return f"call.v1.{token(call_id)}.own"
+
+
+def caller(caller_hash: str) -> str:
+    """Request to every live call of one caller; each answers with its call id."""
+    return f"call.v1.by.{token(caller_hash)}"
+
+
+def caller_hash(number: str) -> str | None:
+    """Return what stands for a caller in a subject, 16 hex digits; None for a withheld number."""
+    if number.lower() in _WITHHELD:
+        return None
+    return hashlib.sha256(number.encode()).hexdigest()[:16]
 
 
 def event(call_id: str, kind: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -12,13 +11,12 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar, assert_never
 
-import numpy as np
 import soundfile as sf
-import soxr
 
-from trunkline_simulators import g711, twilio_conversations
+from trunkline_simulators import twilio_conversations, twilio_sounds
 from trunkline_simulators import twilio_program as program
 from trunkline_simulators import twilio_twiml as twiml
+from trunkline_simulators.twilio_callee import Callee
 from trunkline_simulators.twilio_caller import Caller
 from trunkline_simulators.twilio_conversations import RATE_HZ, Conversation
 from trunkline_simulators.twilio_faults import Faults
@@ -30,9 +28,21 @@ from trunkline_simulators.twilio_stream import MediaStream, StreamOf
 from trunkline_simulators.twilio_trace import Event, Trace
 from trunkline_simulators.twilio_webhooks import ConnectTo, Webhooks, call_fields
 
-DIALLED_S = 1.0  # whoever is dialled answers and hangs up again
+CallStatus = Literal[
+    "ringing", "in-progress", "completed", "busy", "no-answer", "failed", "canceled", "answered"
+]
+"""(Twilio: Call resource); `answered` is one of `<Dial>` only."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outbound:
+    """What is special about a call that the REST API places."""
+
+    call_sid: str
+    ring_s: int = 60
+    detection_callback: str | None = None  # None: machines are not detected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +62,20 @@ class CallSettings:
     faults: Faults = field(default_factory=Faults)
     seed: int = 0  # of the jitter; SIDs are always new
     record: Path | None = None  # the folder of the WAV and the trace
+    callee: Callee = field(default_factory=Callee)  # of <Dial>, and of an outbound call
+    outbound: Outbound | None = None  # then `caller` is the account's number, and `called` rings
     time_limit_s: float = 600.0  # for a call that nobody ends
     word_ms: int = 350  # how long a word of <Say> takes; it is not heard, for nobody speaks it
 
 
-async def place_call(settings: CallSettings, on_event: Callable[[Event], None] | None = None) -> CallResult:
-    """Place one call and return how it went; `on_event` sees it live (see `Trace`)."""
+async def place_call(
+    settings: CallSettings,
+    on_event: Callable[[Event], None] | None = None,
+    on_live: Callable[[LiveCall], None] | None = None,
+) -> CallResult:
+    """Place one call and return how it went; `on_event` sees it live (see `Trace`), `on_live` gets hold of it."""
     lines = await asyncio.to_thread(twilio_conversations.lines, settings.conversation)
-    call_sid = f"CA{secrets.token_hex(16)}"
+    call_sid = settings.outbound.call_sid if settings.outbound else f"CA{secrets.token_hex(16)}"
     trace = Trace(call_sid, on_event)
     # Making a client reads the certificates of the authorities from files.
     webhooks = await asyncio.to_thread(
@@ -70,7 +86,9 @@ async def place_call(settings: CallSettings, on_event: Callable[[Event], None] |
         wrong_signature=settings.faults.webhook_signature == "wrong",
     )
     try:
-        call = _Call(settings, call_sid, Caller(settings.conversation, lines), webhooks, trace)
+        call = LiveCall(settings, call_sid, Caller(settings.conversation, lines), webhooks, trace)
+        if on_live is not None:
+            on_live(call)
         result = await call.run()
     finally:
         await webhooks.aclose()
@@ -79,7 +97,9 @@ async def place_call(settings: CallSettings, on_event: Callable[[Event], None] |
     return result
 
 
-class _Call:
+class LiveCall:
+    """A call under way; what the REST API can do with it is `update` and `end`."""
+
     def __init__(
         self, settings: CallSettings, call_sid: str, caller: Caller, webhooks: Webhooks, trace: Trace
     ) -> None:
@@ -92,6 +112,9 @@ class _Call:
         self._program = program.Program(settings.webhook, settings.fallback_url, settings.after_lost_stream)
         self._tasks = asyncio.TaskGroup()
         self._stream_ended_ms: float | None = None
+        self._update: program.Updated | None = None
+        self._updated = asyncio.Event()
+        self.status: CallStatus = "ringing"
         self._of = StreamOf(
             account_sid=settings.account_sid,
             call_sid=call_sid,
@@ -109,8 +132,10 @@ class _Call:
         line.plan(faults.duplicate_at_ms, self._duplicate)
         async with self._tasks:
             clock = self._tasks.create_task(line.keep_time())
-            line.hang_up(await self._drive())
+            line.hang_up(await self._ring() or await self._drive())
             result.duration_ms = round(line.call_ms())
+            if line.answered.is_set():
+                self.status = "completed"
             clock.cancel()
         assert line.end_reason is not None
         result.end_reason = line.end_reason
@@ -121,6 +146,51 @@ class _Call:
         result.reply_ms, result.yielded_ms = line.reply_ms, line.yielded_ms
         result.clock_late_ms = round(line.late_ms_max, 1)
         return result
+
+    def update(self, updated: program.Updated) -> None:
+        """Let the call leave what it does for another document; a stream is stopped as by a hang-up."""
+        self._update = updated
+        self._updated.set()
+        if self._line.stream is not None:
+            self._line.stream.hang_up()
+
+    def end(self) -> None:
+        """Hang up on both sides."""
+        if not self._line.answered.is_set():
+            self.status = "canceled"
+        self._line.hang_up("ended-by-api")
+
+    async def _ring(self) -> EndReason | None:
+        """Let an outbound call ring; return why it ends when nobody answers."""
+        outbound, callee = self._settings.outbound, self._settings.callee
+        if outbound is None:
+            return None
+        await self._unless_over(asyncio.sleep(callee.ringing_s(outbound.ring_s)))
+        if self._line.end_reason is not None:
+            return self._line.end_reason
+        status = callee.status(outbound.ring_s)
+        if status != "completed":
+            self.status = status
+            return "not-answered"
+        self._line.answer()
+        self.status = "in-progress"
+        if outbound.detection_callback is not None:
+            self._tasks.create_task(self._detect(outbound.detection_callback))
+        return None
+
+    async def _detect(self, url: str) -> None:
+        callee = self._settings.callee
+        await self._unless_over(asyncio.sleep(callee.detection_s))
+        if self._line.over.is_set():
+            return
+        fields = {
+            "AccountSid": self._settings.account_sid,
+            "AnsweredBy": callee.answered_by,
+            "CallSid": self._result.call_sid,
+            "MachineDetectionDuration": str(round(callee.detection_s * 1000)),
+        }
+        self._trace.add("callee-detected", answered_by=callee.answered_by)
+        await self._call_back(url, "POST", fields)
 
     async def _drive(self) -> EndReason:
         commands = self._program.begin()
@@ -135,6 +205,9 @@ class _Call:
                         outcome = await self._perform(command)
             if self._line.end_reason is not None:
                 return self._line.end_reason
+            if self._update is not None:
+                outcome, self._update = self._update, None
+                self._updated.clear()
             commands = self._program.handle(outcome)
 
     async def _perform(self, order: program.Order) -> program.Event:
@@ -156,10 +229,15 @@ class _Call:
             case twiml.Pause(length_s):
                 self._trace.add("twiml", verb="Pause", length_s=length_s)
                 await self._unless_over(asyncio.sleep(length_s))
+            case twiml.PlayDigits(digits):
+                self._result.digits.append(digits)
+                self._trace.add("twiml", verb="Play", digits=len(digits))
+                sound = await asyncio.to_thread(twilio_sounds.dtmf, digits)
+                await self._unless_over(self._let_hear(sound))
             case twiml.Dial(numbers):
                 self._result.dialled.extend(numbers)
                 self._trace.add("twiml", verb="Dial", numbers=len(numbers))
-                await self._unless_over(asyncio.sleep(DIALLED_S))
+                return await self._dial(order.ring_s)
             case _:
                 assert_never(order)
         return program.VerbDone()
@@ -171,34 +249,47 @@ class _Call:
         self._line.answer()
         return outcome or program.Failed("the caller hung up first")
 
+    async def _dial(self, ring_s: int) -> program.DialEnded:
+        callee = self._settings.callee
+        talk_s = callee.talk_s if callee.answers_within(ring_s) else 0.0
+        await self._unless_over(asyncio.sleep(callee.ringing_s(ring_s) + talk_s))
+        status = callee.status(ring_s)
+        self._trace.add("dial-ended", status=status)
+        return program.DialEnded(status)
+
     async def _play(self, url: str, loops: int) -> None:
         answer = await self._webhooks.ask(url, "GET", {})
         if isinstance(answer, program.Failed):
             self._trace.warn(twiml.Warned(program.HTTP_FAILURE, answer.detail))
             return
         try:
-            sound = await asyncio.to_thread(_telephone_sound, answer.body)
+            sound = await asyncio.to_thread(twilio_sounds.telephone_sound, answer.body)
         except sf.LibsndfileError as error:
             self._trace.warn(twiml.Warned(twiml.WRONG_CONTENT_TYPE, f"<Play>: {error.error_string}"))
             return
+        for _ in range(loops):
+            await self._let_hear(sound)
+
+    async def _let_hear(self, sound: bytes) -> None:
+        self._line.sound = Player()
+        self._line.sound.add_audio(sound)
         try:
-            for _ in range(loops):
-                self._line.sound = Player()
-                self._line.sound.add_audio(sound)
-                await asyncio.sleep(len(sound) / RATE_HZ)
+            await asyncio.sleep(len(sound) / RATE_HZ)
         finally:
             self._line.sound = None
 
     async def _unless_over(self, work: Coroutine[Any, Any, T]) -> T | None:
         working = asyncio.create_task(work)
         over = asyncio.create_task(self._line.over.wait())
+        updated = asyncio.create_task(self._updated.wait())
+        tasks = (working, over, updated)
         try:
-            await asyncio.wait((working, over), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             return working.result() if working.done() else None
         finally:
-            working.cancel()
-            over.cancel()
-            await asyncio.wait((working, over))
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _connect(self, order: twiml.Stream) -> program.StreamEnded:
         stream = MediaStream(order, self._of, self._trace, self._line.call_ms, self._stream_started)
@@ -240,7 +331,7 @@ class _Call:
             return
         fields = {
             **self._fields(),
-            "CallStatus": "completed",
+            "CallStatus": self.status,
             "CallDuration": str(-(-self._result.duration_ms // 1000)),
             "CallbackSource": "call-progress-events",
             "SequenceNumber": "0",
@@ -254,11 +345,13 @@ class _Call:
             self._trace.warn(twiml.Warned(program.HTTP_FAILURE, answer.detail))
 
     def _fields(self) -> dict[str, str]:
-        status = "in-progress" if self._line.answered.is_set() else "ringing"
+        if self._line.answered.is_set() and self.status == "ringing":
+            self.status = "in-progress"
         settings = self._settings
-        return call_fields(
-            settings.account_sid, self._result.call_sid, settings.caller, settings.called, status
+        fields = call_fields(
+            settings.account_sid, self._result.call_sid, settings.caller, settings.called, self.status
         )
+        return fields if settings.outbound is None else {**fields, "Direction": "outbound-api"}
 
     def _hang_up_early(self) -> None:
         self._result.script_finished = True  # this was the script
@@ -282,9 +375,3 @@ class _Call:
         error = await duplicate.run()
         self._line.duplicate = None
         self._trace.add("duplicate-ended", error=None if error is None else f"{error.code} {error.detail}")
-
-
-def _telephone_sound(file: bytes) -> bytes:
-    sound, rate_hz = sf.read(io.BytesIO(file), dtype="float64", always_2d=True)
-    mono = soxr.resample(sound.mean(axis=1), rate_hz, RATE_HZ)
-    return g711.encode(np.clip(mono * 32768, -32768, 32767).astype(np.int16))

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from trunkline_simulators import twilio_conversations
+from trunkline_simulators import twilio_options as options
 from trunkline_simulators.twilio_call import CallSettings, place_call
 from trunkline_simulators.twilio_faults import Faults
 from trunkline_simulators.twilio_report import LiveReport, summary
@@ -32,32 +33,6 @@ Examples:
 
 Exit status: 0 when every call ended by its script without a Twilio warning, 1 when one did not,
 2 for bad arguments."""
-
-
-def _url(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    if value is not None:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise click.BadParameter(f"{value!r} is not an http or https URL")
-    return value
-
-
-def _address(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, int] | None:
-    if value is None:
-        return None
-    host, _, port = value.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise click.BadParameter(f"{value!r} is not HOST:PORT")
-    return host.strip("[]"), int(port)
-
-
-def _conversation(
-    _context: click.Context, _option: click.Parameter, value: str
-) -> twilio_conversations.Conversation:
-    try:
-        return twilio_conversations.conversation(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 def _payload_bytes(_context: click.Context, _option: click.Parameter, value: str) -> tuple[int, ...]:
@@ -81,32 +56,21 @@ MS = click.IntRange(min=0)
 
 @click.command("sim-twilio", epilog=EXAMPLES)
 @click.option(
-    "--webhook", required=True, callback=_url, help="Public URL of the number's webhook, .../voice."
+    "--webhook", required=True, callback=options.url, help="Public URL of the number's webhook, .../voice."
 )
 @click.option(
-    "--connect-to", callback=_address, metavar="HOST:PORT", help="Plaintext server behind the webhook's host."
+    "--connect-to",
+    callback=options.address,
+    metavar="HOST:PORT",
+    help="Plaintext server behind the webhook's host.",
 )
-@click.option(
-    "--auth-token", envvar="TWILIO_AUTH_TOKEN", default="", help="Signs requests; the first of a list."
-)
-@click.option(
-    "--auth-token-file",
-    envvar="TWILIO_AUTH_TOKEN_FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The same from a file.",
-)
-@click.option("--account-sid", envvar="TWILIO_ACCOUNT_SID", default="AC" + "0" * 32, show_default=True)
+@options.account
 @click.option("--from", "caller", default="+12025550123", show_default=True, help="The caller's number.")
 @click.option("--to", "called", default="+12025550147", show_default=True, help="The number that is called.")
-@click.option(
-    "--conversation",
-    callback=_conversation,
-    default="demo",
-    show_default=True,
-    help=f"{', '.join(twilio_conversations.names())}, or a JSON file.",
-)
-@click.option("--fallback-url", callback=_url, help="Asked when the webhook fails.")
-@click.option("--status-callback", callback=_url, help="Told when the call has ended.")
+@options.conversation_option
+@options.callee
+@click.option("--fallback-url", callback=options.url, help="Asked when the webhook fails.")
+@click.option("--status-callback", callback=options.url, help="Told when the call has ended.")
 @click.option("--record", type=click.Path(file_okay=False, path_type=Path), help="Folder for WAV and trace.")
 @click.option("--calls", type=click.IntRange(1, 1000), default=1, show_default=True)
 @click.option("--every", type=click.FloatRange(min=0), metavar="SECONDS", help="Start calls by the clock.")
@@ -157,20 +121,19 @@ def command(
     every: float | None,
     time_limit: float,
     events: bool,
-    **options: Any,
+    **more: Any,
 ) -> None:
     """Place calls as Twilio: signed webhooks, TwiML, a media stream with a caller who speaks."""
     host = urlsplit(webhook).hostname or ""
-    if not auth_token and auth_token_file is not None:
-        auth_token = auth_token_file.read_text("utf-8")
     settings = CallSettings(
         webhook=webhook,
-        auth_token=auth_token.partition(",")[0].strip(),
+        auth_token=options.first_token(auth_token, auth_token_file),
         connect_to=ConnectTo(host, *connect_to) if connect_to else None,
         conversation=conversation,
         time_limit_s=time_limit,
-        faults=_faults(options),
-        **{name: options[name] for name in _CALL_OPTIONS},
+        faults=_faults(more),
+        callee=options.chosen_callee(more),
+        **{name: more[name] for name in _CALL_OPTIONS},
     )
     results = asyncio.run(_place(settings, calls, every, _print_event if events else _live_report(calls)))
     for result in results:
@@ -193,22 +156,22 @@ _CALL_OPTIONS = (
 )
 
 
-def _faults(options: dict[str, Any]) -> Faults:
-    stall_at_ms, stall_ms = options["stall"] or (None, 0)
+def _faults(more: dict[str, Any]) -> Faults:
+    stall_at_ms, stall_ms = more["stall"] or (None, 0)
     return Faults(
-        jitter_ms=options["jitter"],
+        jitter_ms=more["jitter"],
         stall_at_ms=stall_at_ms,
         stall_ms=stall_ms,
-        dtx_after_ms=options["dtx_after"],
-        payload_bytes=options["payload_bytes"],
-        first_timestamp_ms=options["first_timestamp"],
-        duplicate_at_ms=options["duplicate_at"],
-        reset_at_ms=options["reset_at"],
-        hang_up_at_ms=options["hang_up_at"],
-        websocket_signature=options["websocket_signature"],
-        webhook_signature=options["webhook_signature"],
-        tampered_token=options["tampered_token"],
-        no_start=options["no_start"],
+        dtx_after_ms=more["dtx_after"],
+        payload_bytes=more["payload_bytes"],
+        first_timestamp_ms=more["first_timestamp"],
+        duplicate_at_ms=more["duplicate_at"],
+        reset_at_ms=more["reset_at"],
+        hang_up_at_ms=more["hang_up_at"],
+        websocket_signature=more["websocket_signature"],
+        webhook_signature=more["webhook_signature"],
+        tampered_token=more["tampered_token"],
+        no_start=more["no_start"],
     )
 
 

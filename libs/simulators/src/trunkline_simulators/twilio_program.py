@@ -3,6 +3,8 @@
 Rules (Twilio: TwiML for Programmable Voice; TwiML Connect; Availability and reliability):
 - Verbs run in order; at the end of a document the call is hung up.
 - `action` is asked for the next document when its verb has ended; without it the next verb runs.
+- `<Dial>` tells its action what came of it as `DialCallStatus`, and so it does for a number that cannot be dialled.
+- A call that is updated by the REST API leaves what it does for the new document.
 - A stream that ends, however it ends, ends `<Connect>`.
 - A webhook that fails is reported and the fallback URL asked once, with `ErrorCode` and `ErrorUrl`;
   without one the caller hears that an application error has occurred, and is cut off.
@@ -33,6 +35,8 @@ EndReason = Literal[
     "stream-lost",  # only with `after_lost_stream="hang-up"`
     "too-many-documents",
     "caller-hung-up",  # by the script
+    "ended-by-api",
+    "not-answered",  # an outbound call
     "caller-gave-up",  # the agent was silent for too long
     "time-limit",
 ]
@@ -58,6 +62,16 @@ class VerbDone:
     """The verb that was ordered has run."""
 
 
+DialStatus = Literal["completed", "answered", "busy", "no-answer", "failed", "canceled"]
+
+
+@dataclass(frozen=True, slots=True)
+class DialEnded:
+    """The `<Dial>` that was ordered is over."""
+
+    status: DialStatus
+
+
 @dataclass(frozen=True, slots=True)
 class StreamEnded:
     """The stream that was ordered is over; `error` is what Twilio reports, if anything."""
@@ -66,7 +80,16 @@ class StreamEnded:
     error: Warned | None
 
 
-Event = Answered | Failed | VerbDone | StreamEnded
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """The REST API has given the call another document: this one, or what `url` answers."""
+
+    twiml: bytes | None
+    url: str = ""
+    method: str = "POST"
+
+
+Event = Answered | Failed | VerbDone | DialEnded | StreamEnded | Updated
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +108,7 @@ class Finish:
     reason: EndReason
 
 
-Order = Fetch | twiml.Say | twiml.Play | twiml.Pause | twiml.Dial | twiml.Stream
+Order = Fetch | twiml.Say | twiml.Play | twiml.PlayDigits | twiml.Pause | twiml.Dial | twiml.Stream
 Command = Warned | Order | Finish
 
 
@@ -120,6 +143,12 @@ class Program:
                 return self._fail(HTTP_FAILURE, detail)
             case VerbDone():
                 return self._after_verb()
+            case DialEnded(status):
+                return self._after_dial(status)
+            case Updated(document, url, method):
+                if document is None:
+                    return self._fetch(Fetch(url, method))
+                return self._run("text/xml", document)
             case StreamEnded(stream_sid, error):
                 return self._after_stream(stream_sid, error)
             case _:
@@ -157,7 +186,9 @@ class Program:
                 return [Finish("hangup")]
             case twiml.Reject():
                 return [Finish("reject")]
-            case twiml.Say() | twiml.Play() | twiml.Pause() | twiml.Dial():
+            case twiml.Dial(error=Warned() as error):
+                return [error, *self._after_dial("failed")]
+            case twiml.Say() | twiml.Play() | twiml.PlayDigits() | twiml.Pause() | twiml.Dial():
                 return [self._verb]
             case _:
                 assert_never(self._verb)
@@ -166,8 +197,13 @@ class Program:
         match self._verb:
             case None:
                 return [Finish("application-error")]
+            case _:
+                return self._next()
+
+    def _after_dial(self, status: DialStatus) -> list[Command]:
+        match self._verb:
             case twiml.Dial(action=str(action), method=method):
-                return self._fetch(Fetch(action, method, {"DialCallStatus": "completed"}))
+                return self._fetch(Fetch(action, method, {"DialCallStatus": status}))
             case _:
                 return self._next()
 

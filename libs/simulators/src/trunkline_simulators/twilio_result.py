@@ -22,6 +22,7 @@ class CallResult:
     warnings: list[Warned] = field(default_factory=list)  # Twilio's debugger, errors included
     said: list[str] = field(default_factory=list)  # the texts of <Say>
     played: list[str] = field(default_factory=list)  # the URLs of <Play>
+    digits: list[str] = field(default_factory=list)  # the keys of <Play digits>
     dialled: list[str] = field(default_factory=list)  # the numbers of <Dial>
     attaches: int = 0  # streams that got as far as `start`
     reattach_gaps_ms: list[int] = field(default_factory=list)  # from a stream's end to the next one's start

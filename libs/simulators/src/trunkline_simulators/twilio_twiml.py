@@ -8,6 +8,7 @@ Rules (Twilio: TwiML for Programmable Voice, and each verb's page):
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
@@ -17,12 +18,18 @@ from xml.etree import ElementTree as ET
 PARSE_FAILURE = 12100
 SCHEMA_WARNING = 12200
 WRONG_CONTENT_TYPE = 12300
+DIAL_WRONG_TIMEOUT = 13212
+DIAL_WRONG_NUMBER = 13223
 STREAM_WRONG_SCHEME = 31922
 STREAM_WRONG_TRACK = 31941
 
 CONTENT_TYPES = ("text/xml", "application/xml")
 DOCUMENT_BYTES_MAX = 64 * 1024  # larger TwiML is refused by Twilio
 PARAMETER_CHARACTERS_MAX = 500  # name and value together (Twilio: TwiML Stream)
+RING_S = 30  # of <Dial>, unless it says (Twilio: TwiML Dial)
+RING_S_MAX = 600
+DIGITS = re.compile(r"[0-9*#wW]+")  # of <Play>; `w` is half a second of silence, `W` a whole one
+E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 LOOPS_MAX = 1000  # Twilio's own limit; `loop="0"` asks for it
 
 
@@ -51,6 +58,13 @@ class Play:
 
 
 @dataclass(frozen=True, slots=True)
+class PlayDigits:
+    """Play keys as DTMF."""
+
+    digits: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """Say nothing for a while."""
 
@@ -67,11 +81,14 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Connect the caller with somebody else."""
+    """Connect the caller with somebody else; `error` says why nobody can be dialled."""
 
     numbers: tuple[str, ...]
     action: str | None
     method: str
+    ring_s: int = RING_S
+    answer_on_bridge: bool = False
+    error: Warned | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +124,7 @@ class Connect:
     method: str
 
 
-Verb = Say | Play | Pause | Redirect | Dial | Hangup | Reject | Connect
+Verb = Say | Play | PlayDigits | Pause | Redirect | Dial | Hangup | Reject | Connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +186,7 @@ class _Reader:
             case "Say":
                 return Say(" ".join("".join(element.itertext()).split()), self._loops(element))
             case "Play":
-                return Play(self._url(element.text), self._loops(element))
+                return self._play(element)
             case "Pause":
                 return Pause(self._integer(element, "length", 1))
             case "Redirect":
@@ -179,17 +196,42 @@ class _Reader:
             case "Hangup":
                 return Hangup()
             case "Reject":
-                return Reject(element.get("reason", "rejected"))
+                return Reject(self._word(element, "reason", "rejected", "busy"))
             case "Connect":
                 return self._connect(element)
             case _:
                 self._skip(f"<{element.tag}> is unknown or not simulated")
                 return None
 
+    def _play(self, element: ET.Element) -> Play | PlayDigits | None:
+        digits = element.get("digits")
+        if digits is None:
+            return Play(self._url(element.text), self._loops(element))
+        if DIGITS.fullmatch(digits):
+            return PlayDigits(digits)
+        self._skip(f"digits {digits[:10]!r} of <Play>")
+        return None
+
     def _dial(self, element: ET.Element) -> Dial:
-        nouns = [(noun.text or "").strip() for noun in element]
-        numbers = (number for number in [(element.text or "").strip(), *nouns] if number)
-        return Dial(tuple(numbers), self._action(element), self._method(element, "method"))
+        for noun in element:
+            if noun.tag != "Number":
+                self._skip(f"<{noun.tag}> in <Dial> is not simulated")
+        nouns = [(noun.text or "").strip() for noun in element.findall("Number")]
+        numbers = tuple(number for number in [(element.text or "").strip(), *nouns] if number)
+        ring_s = self._integer(element, "timeout", RING_S)
+        error = None
+        if not 1 <= ring_s <= RING_S_MAX:
+            error = Warned(DIAL_WRONG_TIMEOUT, f"timeout {ring_s} of <Dial>")
+        elif not numbers or not all(E164.fullmatch(number) for number in numbers):
+            error = Warned(DIAL_WRONG_NUMBER, "<Dial> without a number in E.164 format")
+        return Dial(
+            numbers,
+            self._action(element),
+            self._method(element, "method"),
+            ring_s,
+            self._word(element, "answerOnBridge", "false", "true") == "true",
+            error,
+        )
 
     def _connect(self, element: ET.Element) -> Connect | None:
         streams = element.findall("Stream")
@@ -245,6 +287,13 @@ class _Reader:
             return method
         self._skip(f"{attribute} {method[:10]!r} of <{element.tag}>")
         return "POST"
+
+    def _word(self, element: ET.Element, attribute: str, default: str, other: str) -> str:
+        word = element.get(attribute, default)
+        if word in (default, other):
+            return word
+        self._skip(f"{attribute} {word[:10]!r} of <{element.tag}>")
+        return default
 
     def _loops(self, element: ET.Element) -> int:
         return min(self._integer(element, "loop", 1) or LOOPS_MAX, LOOPS_MAX)

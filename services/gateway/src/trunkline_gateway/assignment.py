@@ -16,6 +16,7 @@ from trunkline_common.control import (
     NextStep,
     OwnerReply,
     OwnerRequest,
+    Transfer,
 )
 from trunkline_common.frames import Fence
 from trunkline_common.subjects import InvalidTokenError
@@ -35,6 +36,9 @@ OWNER_TIMEOUT_S: Final = 0.5
 WEBHOOK_ASSIGN_FIRST: Final = 1
 STREAM_ASSIGN_FIRST: Final = WEBHOOK_ASSIGN_FIRST + ASSIGN_TRIES_MAX
 
+PUT_THROUGH: Final = frozenset({"completed", "answered"})
+"""Values of DialCallStatus after which the caller has spoken to somebody (Twilio: TwiML <Dial>)."""
+
 _log = log.get(__name__)
 
 
@@ -49,6 +53,22 @@ class Over(NamedTuple):
     """The call has ended; Twilio should do this."""
 
     next: NextStep
+
+
+class Transferring(NamedTuple):
+    """The agent has put the caller through to somebody; no stream carries the call meanwhile."""
+
+    transfer: Transfer
+    attach: int
+    started_at_ms: int
+
+
+class SendingDigits(NamedTuple):
+    """The agent wants DTMF played, and a stream with this attach number after it."""
+
+    digits: str
+    attach: int
+    started_at_ms: int
 
 
 class Full(NamedTuple):
@@ -81,19 +101,55 @@ class Assignment:
         self._assign_subject = subjects.assign(region)
         self._gateway = gateway
 
-    async def offer(self, facts: Facts) -> Ready | Over | Full | Failed:
+    async def calls_of(self, caller: str, but: str, enough: int, wait_s: float) -> int:
+        """Count the live calls of one caller on all workers, except the call `but`.
+
+        Counting ends at `enough` or after `wait_s`; at once when there are none, which is the usual case.
+
+        A withheld number counts as none, and so does everything while NATS does not answer: a limit on callers is
+        no reason to turn callers away.
+        """
+        caller_hash = subjects.caller_hash(caller)
+        if caller_hash is None:
+            return 0
+
+        def others(answers: list[bytes]) -> set[bytes]:
+            return set(answers) - {but.encode()}
+
+        try:
+            answers = await self._bus.request_all(
+                subjects.caller(caller_hash),
+                b"",
+                wait_s,
+                lambda so_far: len(others(so_far)) >= enough,
+            )
+        except NoAnswerError:
+            _log.warning("caller-uncounted", call_id=but)
+            return 0
+        return len(others(answers))
+
+    async def offer(self, facts: Facts) -> Ready | Over | Transferring | SendingDigits | Full | Failed:
         """Make sure that a worker expects the call, asking first whether one has it; at most 1 s."""
         owner = await self._ask_owner(facts.call_id, OwnerRequest(op="who"))
         if owner is None:
             return await self._assign(facts, WEBHOOK_ASSIGN_FIRST)
-        if owner.state == "ended":
-            return Over(owner.next)
-        if owner.state == "active":
-            # It carried a stream before: only a higher number attaches another one.
-            return Ready(
-                max(facts.attach, owner.fence.attach + 1), owner.started_at_ms or facts.started_at_ms
-            )
-        return Ready(facts.attach, owner.started_at_ms or facts.started_at_ms)
+        if owner.state != "leaving":
+            return _go_on(owner, facts)
+        # It carries no stream now, whatever number the last one had.
+        attach, started_at_ms = _next_attach(owner, facts), owner.started_at_ms or facts.started_at_ms
+        if owner.next is NextStep.TRANSFER and owner.transfer is not None:
+            return Transferring(owner.transfer, attach, started_at_ms)
+        if owner.next is NextStep.SEND_DIGITS:
+            return SendingDigits(owner.digits, attach, started_at_ms)
+        return Over(owner.next)
+
+    async def dialed(self, facts: Facts, dial_status: str) -> Ready | Over:
+        """Tell the call's owner what came of its transfer, and return what it wants; at most 0.5 s."""
+        owner = await self._ask_owner(facts.call_id, OwnerRequest(op="dialed", dial_status=dial_status))
+        # An owner that would dial once more has not understood; without a limit somebody's telephone rings for ever.
+        if owner is None or owner.state == "leaving":
+            return Over(NextStep.HANG_UP if dial_status in PUT_THROUGH else NextStep.FALLBACK)
+        return _go_on(owner, facts)
 
     async def attach(self, facts: Facts, stream_sid: str) -> Owner | Refusal:
         """Give the stream to the call's owner, or to a new one where there is none; at most 2.5 s."""
@@ -167,3 +223,15 @@ class Assignment:
             metrics.ASSIGNS.labels("refused").inc()
             _log.info("assign-refused", fence=str(request.fence), worker=reply.worker, why=reply.reason)
         return Failed()
+
+
+def _go_on(owner: OwnerReply, facts: Facts) -> Ready | Over:
+    if owner.state == "ended":
+        return Over(owner.next)
+    attach = facts.attach if owner.state == "offered" else _next_attach(owner, facts)
+    return Ready(attach, owner.started_at_ms or facts.started_at_ms)
+
+
+def _next_attach(owner: OwnerReply, facts: Facts) -> int:
+    """A call that carried a stream before: only a higher number attaches another one."""
+    return max(facts.attach, owner.fence.attach + 1)

@@ -8,6 +8,7 @@ from typing import Final
 
 from trunkline_common.bus import Bus
 from trunkline_gateway.assignment import Assignment
+from trunkline_gateway.calling import Calling
 from trunkline_gateway.public_url import PublicUrl
 from trunkline_gateway.registry import Streams
 from trunkline_gateway.rejections import Rejections
@@ -40,6 +41,7 @@ class Gateway:
     tokens: TokenIssuer
     rejections: Rejections
     streams: Streams
+    outbound: Calling
     link: Link | None = None
     """None until NATS is reached: callers then hear the fallback."""
 
@@ -57,6 +59,7 @@ class Gateway:
             tokens=TokenIssuer(tuple(derive_key(secret.encode()) for secret in token_secrets)),
             rejections=Rejections(),
             streams=Streams(settings.gateway_streams_max),
+            outbound=Calling(settings, public_url),
         )
 
     def new_link(self, bus: Bus) -> Link:

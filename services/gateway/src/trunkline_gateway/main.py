@@ -74,12 +74,14 @@ async def _run(gateway: Gateway, life: Life) -> None:
                 subjects.every_gateway_down(gateway.gateway_id), gateway.streams.dispatch
             )
             gateway.link = link
+            gateway.outbound.open(bus)
             life.started()
             _log.info("gateway-ready", gateway=gateway.gateway_id, public_url=gateway.public_url.base)
             await life.stop_requested.wait()
             await _drain(gateway)
             watching.cancel()
     finally:
+        await gateway.outbound.close()
         await bus.close()
 
 

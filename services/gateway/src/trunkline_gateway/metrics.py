@@ -6,6 +6,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 
 from trunkline_common.frames import FrameKind
+from trunkline_gateway.outbound import PARTIES, Problem
 from trunkline_gateway.reasons import Drop, Ending, Rejection
 
 _HOP_BUCKETS_S: Final = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 100e-3)
@@ -27,6 +28,19 @@ _ROUND_TRIP_BUCKETS_S: Final = (
 WEBHOOKS = Counter("trunkline_gateway_webhooks", "Webhooks of Twilio answered.", ["webhook", "result"])
 STREAM_CALLBACKS = Counter(
     "trunkline_gateway_stream_callbacks", "What Twilio reported about its media streams.", ["event"]
+)
+CALL_CALLBACKS = Counter(
+    "trunkline_gateway_call_callbacks", "Calls that Twilio reported as over, by how they ended.", ["status"]
+)
+DIALS = Counter("trunkline_gateway_dials", "Transfers that ended, by Twilio's DialCallStatus.", ["status"])
+OUTBOUND = Counter("trunkline_gateway_outbound_calls", "Requests for an outbound call.", ["result"])
+ANSWERED_BY = Counter(
+    "trunkline_gateway_outbound_answered_by", "Who answered, where machines are detected.", ["party"]
+)
+CALLS_ENDED = Counter(
+    "trunkline_gateway_calls_ended_by_rest",
+    "Calls that Twilio was asked to end, by what it said.",
+    ["result"],
 )
 REJECTED = Counter("trunkline_gateway_rejected", "Refused requests, sockets and messages.", ["reason"])
 
@@ -77,7 +91,17 @@ PING_ROUND_TRIP_SECONDS = Histogram(
 WORKERS_WATCHED = Gauge("trunkline_gateway_workers_watched", "Workers that hold one of our streams.")
 WORKERS_LOST = Counter("trunkline_gateway_workers_lost", "Workers that stopped answering pings.", ["how"])
 
-WEBHOOK_RESULTS: Final = ("connect", "full", "fallback", "hang-up", "noted", "rejected")
+WEBHOOK_RESULTS: Final = (
+    "connect",
+    "dial",
+    "digits",
+    "full",
+    "fallback",
+    "hang-up",
+    "caller-limit",
+    "noted",
+    "rejected",
+)
 STREAM_EVENTS: Final = ("stream-started", "stream-stopped", "stream-error", "other")
 
 
@@ -90,7 +114,12 @@ def _start_at_zero(counter: Counter, *values: Iterable[str]) -> None:
         counter.labels(*row)
 
 
-_start_at_zero(WEBHOOKS, ("voice", "reattach", "status"), WEBHOOK_RESULTS)
+_start_at_zero(WEBHOOKS, ("voice", "reattach", "dialed", "machine", "status"), WEBHOOK_RESULTS)
+_start_at_zero(CALL_CALLBACKS, ("completed", "busy", "failed", "no-answer", "canceled"))
+_start_at_zero(DIALS, ("completed", "answered", "busy", "no-answer", "failed", "canceled"))
+_start_at_zero(OUTBOUND, ("placed", "repeated", *(problem.word for problem in Problem)))
+_start_at_zero(ANSWERED_BY, (*sorted(PARTIES), "other"))
+_start_at_zero(CALLS_ENDED, ("ended", "already-over", "failed"))
 _start_at_zero(STREAM_CALLBACKS, STREAM_EVENTS)
 _start_at_zero(REJECTED, Rejection)
 _start_at_zero(STREAMS_ENDED, (ending.label for ending in Ending))

@@ -9,7 +9,10 @@ from urllib.parse import SplitResult, urlsplit
 
 VOICE_PATH: Final = "/voice"
 REATTACH_PATH: Final = "/voice/reattach"
+DIALED_PATH: Final = "/voice/dialed"
+MACHINE_PATH: Final = "/voice/machine"
 STATUS_PATH: Final = "/voice/status"
+CALLS_PATH: Final = "/calls"
 STREAM_PATH: Final = "/media-stream"
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})

@@ -17,6 +17,10 @@ class Rejection(StrEnum):
     STREAMS_FULL = "streams-full"
     NOT_READY = "not-ready"
 
+    BAD_TRANSFER_NUMBER = "bad-transfer-number"
+    BAD_DIGITS = "bad-digits"
+    BAD_DIAL_STATUS = "bad-dial-status"
+
     BINARY_FRAME = "binary-frame"
     NOT_JSON = "not-json"
     UNKNOWN_EVENT = "unknown-event"
@@ -48,6 +52,9 @@ EXPLANATIONS: Final = {
     Rejection.WRONG_PATH: "media streams are served at /media-stream only",
     Rejection.STREAMS_FULL: "GATEWAY_STREAMS_MAX calls are live; start another gateway",
     Rejection.NOT_READY: "this gateway is starting, stopping or without NATS; see /readyz",
+    Rejection.BAD_TRANSFER_NUMBER: "the worker named a transfer target that is not E.164; it was not dialled",
+    Rejection.BAD_DIGITS: "the worker asked for DTMF other than 1 to 32 of 0-9 * # w; nothing was played",
+    Rejection.BAD_DIAL_STATUS: "DialCallStatus is missing or unknown; it was taken for `failed`",
     Rejection.BINARY_FRAME: "Media Streams are text frames",
     Rejection.NOT_JSON: "the message is not JSON",
     Rejection.UNKNOWN_EVENT: "Media Streams have no such event; it was ignored",

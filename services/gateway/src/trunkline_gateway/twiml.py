@@ -1,13 +1,16 @@
 """Pure: what Twilio is told to do with a call, as TwiML."""
 
+import re
 from typing import Final
 
 from twilio.twiml.voice_response import (  # type: ignore[import-untyped]  # twilio ships no types
     Connect,
+    Dial,
     VoiceResponse,
 )
 
-from trunkline_gateway.public_url import REATTACH_PATH, STATUS_PATH, PublicUrl
+from trunkline_common.control import Transfer
+from trunkline_gateway.public_url import DIALED_PATH, REATTACH_PATH, STATUS_PATH, PublicUrl
 from trunkline_gateway.stream_token import Facts
 
 CALLER_PARAMETER: Final = "callerNumber"
@@ -17,16 +20,23 @@ TOKEN_PARAMETER: Final = "token"  # noqa: S105 - a name, not a secret
 NUMBER_CHARS_MAX: Final = 256
 """A `<Parameter>` may hold 500 characters (Twilio: TwiML <Stream>); a SIP address is the longest caller."""
 
+RING_S_MAX: Final = 600
+"""The longest `timeout` of `<Dial>` (Twilio: TwiML <Dial>)."""
 
-def connect(public_url: PublicUrl, facts: Facts, token: str) -> str:
-    """Open the media stream; when it ends, ask us again with the next attach number.
+_E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
+_DIGITS: Final = re.compile(r"[0-9*#w]{1,32}")
+
+
+def connect(public_url: PublicUrl, facts: Facts, token: str, detours: int = 0, digits: str = "") -> str:
+    """Play `digits` as DTMF, if any, and open the media stream; when it ends, ask us again with the next attach.
 
     Twilio asks `action` when `<Connect>` ends, and goes on with `<Redirect>` where it does not: both lead to the
-    same question. Query parameters stand in alphabetical order, for Twilio sorts them before it asks.
+    same question.
     """
     response = VoiceResponse()
-    query = f"attach={facts.attach + 1}&started={facts.started_at_ms}"
-    reattach = public_url.http(REATTACH_PATH, query)
+    if digits:
+        response.play(digits=digits)
+    reattach = public_url.http(REATTACH_PATH, _query(facts.attach + 1, facts.started_at_ms, detours))
     connection = Connect(action=reattach, method="POST")
     stream = connection.stream(
         url=public_url.stream,
@@ -45,6 +55,30 @@ def connect(public_url: PublicUrl, facts: Facts, token: str) -> str:
     return str(response)
 
 
+def dial(public_url: PublicUrl, facts: Facts, transfer: Transfer, detours: int) -> str:
+    """Put the caller through; whatever comes of it, ask us with the attach number that is free."""
+    response = VoiceResponse()
+    dialed = public_url.http(DIALED_PATH, _query(facts.attach, facts.started_at_ms, detours))
+    # answerOnBridge: the caller hears the real ringing tone, and a busy line is no answer.
+    verb = Dial(
+        answer_on_bridge=True,
+        timeout=min(max(transfer.timeout_s, 1), RING_S_MAX),
+        action=dialed,
+        method="POST",
+    )
+    verb.number(transfer.number)
+    response.append(verb)
+    response.redirect(dialed, method="POST")
+    return str(response)
+
+
+def reject() -> str:
+    """Refuse a call before it is answered, with the busy tone: nobody pays for it (Twilio: TwiML <Reject>)."""
+    response = VoiceResponse()
+    response.reject(reason="busy")
+    return str(response)
+
+
 def say_and_hang_up(sentence: str, language: str) -> str:
     """Tell the caller something, then end the call."""
     response = VoiceResponse()
@@ -60,6 +94,22 @@ def hang_up() -> str:
     return str(response)
 
 
+def is_e164(number: str) -> bool:
+    """Tell whether this is a telephone number that may be dialled, such as +12025550123."""
+    return _E164.fullmatch(number) is not None
+
+
+def are_digits(digits: str) -> bool:
+    """Tell whether these can be played as DTMF: keys, and `w` for half a second of silence."""
+    return _DIGITS.fullmatch(digits) is not None
+
+
 def clean_number(value: str) -> str:
     """Return a number or address such that it can stand in XML and in a `<Parameter>`."""
     return "".join(character for character in value if character.isprintable())[:NUMBER_CHARS_MAX]
+
+
+def _query(attach: int, started_at_ms: int, detours: int) -> str:
+    """Parameters stand in alphabetical order, for Twilio sorts them before it asks."""
+    detour = f"&detours={detours}" if detours else ""
+    return f"attach={attach}{detour}&started={started_at_ms}"

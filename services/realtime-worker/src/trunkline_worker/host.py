@@ -58,6 +58,8 @@ class _Held:
 
     runner: CallRunner
     owner: Subscription
+    by_caller: Subscription | None
+    """Answers who counts this caller's live calls; None for a withheld number."""
     attach_seen: int = 0
     """Highest attach number that was used; a stream's token works once because of it."""
 
@@ -206,12 +208,13 @@ class Host:
         self._taking.add(request.call_id)
         try:
             owner = await self._bus.subscribe(subjects.owner(request.call_id), self._on_owner_request)
+            by_caller = await self._answer_for_caller(request)
         finally:
             self._taking.discard(request.call_id)
         previous = self._ended.pop(request.call_id, None)
         if previous is not None:
             await previous.owner.end()
-        self._live[request.call_id] = _Held(runner, owner)
+        self._live[request.call_id] = _Held(runner, owner, by_caller)
         metrics.CALLS_ACTIVE.set(len(self._live))
         self._access.took_call()
         runner.start()
@@ -224,6 +227,21 @@ class Host:
             _log.warning("heartbeat-malformed", why=str(error))
             return
         self._access.limiter.heard(beat.worker, asyncio.get_running_loop().time())
+
+    async def _answer_for_caller(self, request: AssignRequest) -> Subscription | None:
+        caller_hash = subjects.caller_hash(request.caller)
+        if caller_hash is None:
+            return None
+
+        async def on_count(message: Msg) -> None:
+            await message.respond(request.call_id.encode())
+
+        try:
+            return await self._bus.subscribe(subjects.caller(caller_hash), on_count)
+        except NoAnswerError as error:
+            # A call that is not counted is better than one that is not taken.
+            _log.warning("call-uncounted", why=str(error))
+            return None
 
     async def _on_owner_request(self, message: Msg) -> None:
         call_id = message.subject.split(".")[2]
@@ -295,6 +313,8 @@ class Host:
         A call that this worker gave up, or leaves because it stops, is another worker's to answer for.
         """
         await self._match_queue_to_room()
+        if held.by_caller is not None:
+            await held.by_caller.end()
         if held.runner.call_id not in self._ended:
             await held.owner.end()
             return

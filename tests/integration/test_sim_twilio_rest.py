@@ -1,0 +1,116 @@
+"""The simulated REST API, asked by Twilio's own client."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from media_server import PUBLIC_HOST, MediaServer
+from simulated_calls import AUTH_TOKEN, STREAM, WEBHOOK, documents, greets, listens, settings_for
+from twilio.base.exceptions import TwilioRestException  # type: ignore[import-untyped]  # twilio ships no types
+from twilio.http.async_http_client import AsyncTwilioHttpClient  # type: ignore[import-untyped]
+from twilio.rest import Client  # type: ignore[import-untyped]
+
+from trunkline_simulators.twilio_callee import Callee
+from trunkline_simulators.twilio_conversations import Conversation
+from trunkline_simulators.twilio_rest import RestServer, RestSettings
+from trunkline_simulators.twilio_rest_calls import Account
+
+# Twilio's client hands its credentials to aiohttp in the old way.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:BasicAuth is deprecated"),
+    pytest.mark.filterwarnings("ignore:The 'auth' parameter is deprecated"),
+]
+
+CALLEE, LINE = "+12025550123", "+12025550147"
+WAITS = Conversation("never says a word, and waits", (), patience_ms=10_000)
+PAGES = documents(voice=f"<Connect>{STREAM}</Connect>", again="<Say>Goodbye</Say>", status="")
+
+
+@asynccontextmanager
+async def asked(
+    callee: Callee, webhook: Callable[..., Any] = PAGES
+) -> AsyncIterator[tuple[Any, RestServer, MediaServer]]:
+    """A system under test, Twilio beside it, and a client of Twilio's."""
+    async with MediaServer(webhook, [greets, listens]).running() as server:
+        call = settings_for(server, WAITS, callee=callee)
+        settings = RestSettings(Account("AC1", AUTH_TOKEN, {}), call)
+        async with RestServer(settings).running() as twilio, AsyncTwilioHttpClient() as http:
+            client = Client("AC1", AUTH_TOKEN, http_client=http)
+            client.api.base_url = f"http://127.0.0.1:{twilio.port}"
+            yield client.calls, twilio, server
+
+
+async def placed(calls: Any, **options: Any) -> Any:
+    return await calls.create_async(CALLEE, LINE, url=WEBHOOK, **options)
+
+
+async def streaming(server: MediaServer) -> None:
+    await asyncio.wait_for(server.upgraded.wait(), 5)
+
+
+async def test_a_call_rings_and_is_led_by_its_url() -> None:
+    status = f"https://{PUBLIC_HOST}/status"
+    async with asked(Callee(after_s=0.1)) as (calls, twilio, server):
+        call = await placed(calls, status_callback=status)
+        await streaming(server)
+        await calls(call.sid).update_async(status="completed")
+        await twilio.until_over()
+
+    voice, told = server.asked[0].fields, server.asked[-1].fields
+    assert (call.status, call.direction) == ("queued", "outbound-api")
+    assert (voice["Direction"], voice["CallStatus"]) == ("outbound-api", "in-progress")
+    assert (voice["From"], voice["To"]) == (LINE, CALLEE)
+    assert (told["CallSid"], told["CallStatus"]) == (call.sid, "completed")
+    assert server.sessions[0].received[-1]["event"] == "stop"
+
+
+@pytest.mark.parametrize(
+    "update", [{"twiml": "<Response><Say>Goodbye</Say></Response>"}, {"url": f"{WEBHOOK[:-5]}again"}]
+)
+async def test_an_updated_call_leaves_its_stream_for_another_document(update: dict[str, str]) -> None:
+    async with asked(Callee(after_s=0)) as (calls, twilio, server):
+        call = await placed(calls)
+        await streaming(server)
+        await calls(call.sid).update_async(**update)
+        await twilio.until_over()
+
+    (result,) = twilio.results
+    assert (result.said, result.end_reason) == (["Goodbye"], "end-of-twiml")
+    assert server.sessions[0].received[-1]["event"] == "stop"
+
+
+@pytest.mark.parametrize("outcome", ["busy", "no-answer", "failed"])
+async def test_nobody_answers_and_the_url_is_never_asked(outcome: Any) -> None:
+    status = f"https://{PUBLIC_HOST}/status"
+    async with asked(Callee(outcome, after_s=0)) as (calls, twilio, server):
+        await placed(calls, status_callback=status, timeout=1)
+        await twilio.until_over()
+
+    assert [(each.path, each.fields["CallStatus"]) for each in server.asked] == [("/status", outcome)]
+
+
+async def test_a_call_can_be_taken_back_while_it_rings() -> None:
+    async with asked(Callee(after_s=10)) as (calls, twilio, server):
+        call = await placed(calls, status_callback=f"https://{PUBLIC_HOST}/status")
+        with pytest.raises(TwilioRestException) as early:
+            await calls(call.sid).update_async(twiml="<Response/>")
+        await calls(call.sid).update_async(status="canceled")
+        await twilio.until_over()
+
+    assert early.value.code == 21220
+    assert [each.fields["CallStatus"] for each in server.asked] == ["canceled"]
+
+
+async def test_a_call_that_is_over_or_unknown_cannot_be_changed() -> None:
+    async with asked(Callee("busy", after_s=0)) as (calls, twilio, _):
+        call = await placed(calls)
+        await twilio.until_over()
+        with pytest.raises(TwilioRestException) as over:
+            await calls(call.sid).update_async(status="completed")
+        with pytest.raises(TwilioRestException) as unknown:
+            await calls("CA" + "0" * 32).update_async(status="completed")
+
+    assert (over.value.status, over.value.code) == (400, 21220)
+    assert (unknown.value.status, unknown.value.code) == (404, 20404)
