@@ -7,6 +7,7 @@ import itertools
 import random
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from call_world import doings
 from call_world.checks import LATE_MS_MAX, Checks
@@ -15,6 +16,7 @@ from call_world.model import ModelSession
 from trunkline_worker import commands, events
 from trunkline_worker.agent import Agent
 from trunkline_worker.call import Call, State
+from trunkline_worker.limits import Limits
 
 STARTS_AT = 1_000.0
 CALL_S_MAX = 200.0
@@ -37,6 +39,8 @@ class World:
         self.doings = doings.Doings(self) if seed % 7 == 6 else None
         if self.doings is not None:
             self.agent = doings.able(self.agent)
+        if seed % 5 == 4:
+            self.agent = replace(self.agent, limits=Limits(minutes=0.1, silence_s=2.0))
         session_max_s = self.random.choice([10.0, 3_300.0, 3_300.0, 3_300.0])
         self.call = Call(
             f"CA{seed:032x}", "+15550001", "+15550002", "wk-1", self.agent, "polyphase", session_max_s

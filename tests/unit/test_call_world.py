@@ -54,7 +54,7 @@ THINGS_TO_SEE = {
         "WORKER_STOPPED",
         "GATEWAY_LOST",
     ),
-    *("MODEL_REFUSED", "MODEL_LOST", "STREAM_LOST"),
+    *("MODEL_REFUSED", "MODEL_LOST", "STREAM_LOST", "TIME_LIMIT"),
     *("RunTool", "CancelTool", "CreateFunctionOutput", "CreateFunctionCall", "transfer", "send-digits"),
     *("tool ok", "tool refused", "tool failed", "tool timeout", "tool cancelled", "TRANSFERRED"),
 }

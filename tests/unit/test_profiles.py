@@ -14,6 +14,7 @@ from trunkline_worker import profiles
 from trunkline_worker.agent import Agent, Eagerness, NoiseReduction, ReasoningEffort, SemanticVad, ServerVad
 from trunkline_worker.agent_tools import HttpTool, McpTool, Method, TransferTarget
 from trunkline_worker.events import AudioPath
+from trunkline_worker.limits import Limits
 from trunkline_worker.profile_files import LoadedProfile, read_folder
 from trunkline_worker.profiles import Profile
 from trunkline_worker.tool_hosts import ToolHosts
@@ -80,6 +81,7 @@ EVERYTHING: dict[str, Any] = {
         },
     ],
     "tools_per_minute": 5,
+    "limits": {"minutes": 15, "silence_s": 20, "cost_usd": 0.75},
 }
 SECRETS = {"TOOL_SECRET_CALENDAR": "calendar-key", "TOOL_SECRET_STOCK": "stock-key"}
 RULES = ToolRules(ToolHosts.parse("calendar.example.com"))
@@ -127,6 +129,7 @@ def test_every_field_reaches_the_agent() -> None:
             McpTool("stock", "https://mcp.example.com/stock", ("find",), "stock-key"),
         ),
         tools_per_minute=5,
+        limits=Limits(minutes=15, silence_s=20, cost_usd=0.75),
     )
     assert not [secret for secret in SECRETS.values() if secret in repr(agent)]
     unused = [
@@ -235,6 +238,7 @@ def rows() -> list[str]:
         "transcription.": profiles.TranscriptionProfile,
         "turn_detection.": profiles.ServerVadProfile,
         "turn_detection. ": profiles.SemanticVadProfile,
+        "limits.": profiles.LimitsProfile,
         "transfer.": TransferProfile,
         "transfer.targets[].": TransferTargetProfile,
         "tools[].": HttpToolProfile,

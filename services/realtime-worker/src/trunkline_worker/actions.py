@@ -32,6 +32,11 @@ class Actions:
         self._has_line = False
         self._over = False
 
+    @property
+    def refused_tools(self) -> int:
+        """Tool calls beyond the rate, so far."""
+        return self._tools.refused
+
     def session_opened(self) -> None:
         """A session is there, and was told what the history holds."""
         self._tools.session_opened()

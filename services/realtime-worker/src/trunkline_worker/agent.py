@@ -1,12 +1,13 @@
 """The agent that answers: what it says first, its voice, and the session it needs, every field explicit."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from trunkline_worker import agent_tools
 from trunkline_worker.agent_tools import BuiltInTool, HttpTool, McpTool, TransferTarget
 from trunkline_worker.events import AudioPath
+from trunkline_worker.limits import Limits
 
 DEAD_MODELS: Final = {
     "gpt-4o-realtime-preview": "gpt-realtime-2.1",
@@ -98,6 +99,7 @@ class Agent:
     transfer_targets: tuple[TransferTarget, ...] = ()
     can_send_digits: bool = False
     tools_per_minute: int = 20
+    limits: Limits = field(default_factory=Limits)
 
     def built_in_tools(self) -> tuple[BuiltInTool, ...]:
         """Return the tools that act on the call itself."""

@@ -29,6 +29,7 @@ from trunkline_worker.absence import Absence
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import Command, Finish, HangUp, Record
 from trunkline_worker.dialogue import Dialogue
+from trunkline_worker.limits import LimitWatch, Moment
 from trunkline_worker.model_link import Link, ModelLink
 from trunkline_worker.prices import NO_PRICES, PriceList
 from trunkline_worker.resample import ResamplerKind
@@ -103,6 +104,9 @@ class Call:
         self._verdict = Verdict.NEVER_ATTACHED
         self._gateway_heard_at = 0.0
         self._greeted = False
+        self._limits = LimitWatch(agent.limits, agent.instructions, self._dialogue.gate)
+        self._signs = 0
+        """How often the caller has spoken or pressed a key."""
 
     @property
     def link(self) -> Link:
@@ -143,6 +147,7 @@ class Call:
                 silence_at,
                 dialogue_at,
                 self._dialogue.actions.wake_at(),
+                self._limits.wake_at() if self.state is State.TALKING else None,
             )
             if at is not None
         ]
@@ -159,6 +164,8 @@ class Call:
         commands = self._apply(event, now)
         if self.state is State.TALKING:
             commands += self._leave_if_heard(now)
+        if self.state is State.TALKING:
+            commands += self._mind_limits(now)
         if self.state not in {State.LINGERING, State.ENDED}:
             commands += self._model.take_over_if_quiet(now)
             if self._dialogue.gate.gave_up:
@@ -176,6 +183,7 @@ class Call:
             case events.Attached(gateway, stream_sid):
                 return self._on_attached(gateway, stream_sid, now)
             case events.KeyPressed(digit):
+                self._signs += 1
                 pressed = Record(DtmfReceived(at_ms=self.duration_ms))
                 return [pressed, *self._dialogue.actions.key_pressed(digit, now)]
             case events.ToolReturned():
@@ -262,9 +270,25 @@ class Call:
         commands, text, answer = absence.back(self.duration_ms)
         return [*commands, *self._dialogue.actions.tell(text, now, answer=answer)]
 
+    def _mind_limits(self, now: float) -> list[Command]:
+        moment = Moment(
+            quiet=self._model.is_open and self._dialogue.quiet,
+            signs=self._signs,
+            cost_usd=self.spend.total_usd,
+            refused_tools=self._dialogue.actions.refused_tools,
+            media_ms=self.duration_ms,
+        )
+        commands, verdict = self._limits.step(moment, now)
+        if verdict is None:
+            return commands
+        following = self._dialogue.suspend(now)
+        return [*commands, *following, HangUp(NextStep.HANG_UP), *self._linger(verdict, now)]
+
     # --- The model's side
 
     def _on_model(self, event: events.ModelEvent, now: float) -> list[Command]:
+        if isinstance(event, events.SpeechStarted):
+            self._signs += 1
         commands = self._model.handle(event, now)
         return [*commands, *self._unless_lost(now), *self._greet_once(now)]
 

@@ -18,6 +18,7 @@ from trunkline_worker import yaml_file
 from trunkline_worker.agent import Agent, takes_reasoning
 from trunkline_worker.profiles import (
     ANY_NUMBER,
+    LimitsProfile,
     Profile,
     SemanticVadProfile,
     ServerVadProfile,
@@ -48,6 +49,7 @@ _MODELS: Final[dict[tuple[str, ...], type[BaseModel]]] = {
     ("transcription",): TranscriptionProfile,
     ("turn_detection", "server_vad"): ServerVadProfile,
     ("turn_detection", "semantic_vad"): SemanticVadProfile,
+    ("limits",): LimitsProfile,
     ("tools", "http"): HttpToolProfile,
     ("tools", "mcp"): McpToolProfile,
     ("transfer",): TransferProfile,

@@ -20,6 +20,7 @@ from trunkline_worker.agent import (
     living_model,
 )
 from trunkline_worker.events import AudioPath
+from trunkline_worker.limits import Limits
 from trunkline_worker.tool_profiles import (
     TOOLS_MAX,
     HttpToolProfile,
@@ -102,6 +103,29 @@ class SemanticVadProfile(StrictFields):
     )
 
 
+class LimitsProfile(StrictFields):
+    """What one call may take; the agent says goodbye before it ends."""
+
+    minutes: float = Field(
+        Limits().minutes,
+        ge=0,
+        le=240,
+        description="how long a call may last, in minutes (0–240); 0: no limit",
+    )
+    silence_s: float = Field(
+        Limits().silence_s,
+        ge=0,
+        le=600,
+        description="silence until the caller is asked whether they are there, and as long again until goodbye, "
+        "in s (0–600); 0: never",
+    )
+    cost_usd: float = Field(
+        Limits().cost_usd,
+        ge=0,
+        description="what a call may cost by the price list, in USD; 0: no limit",
+    )
+
+
 class Profile(StrictFields):
     """One agent: the numbers it answers and how it speaks."""
 
@@ -175,6 +199,7 @@ class Profile(StrictFields):
         le=600,
         description="tool calls in any minute of a call (1–600); more are refused",
     )
+    limits: LimitsProfile = Field(LimitsProfile(), description="what one call may take")
 
     @field_validator("tools")
     @classmethod
@@ -246,6 +271,7 @@ class Profile(StrictFields):
             transfer_targets=self.transfer.transfer_targets() if self.transfer else (),
             can_send_digits=self.send_digits,
             tools_per_minute=self.tools_per_minute,
+            limits=Limits(self.limits.minutes, self.limits.silence_s, self.limits.cost_usd),
         )
 
     def _turn_detection(self) -> ServerVad | SemanticVad:

@@ -115,6 +115,8 @@ class Tools:
             if not isinstance(each, McpTool)
         }
         self._validators = {name: schema_validator(tool.parameters) for name, tool in self._tools.items()}
+        self.refused = 0
+        """Calls beyond the rate, so far."""
         self._per_minute = agent.tools_per_minute
         self._called_at: deque[float] = deque()
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -266,6 +268,7 @@ class Tools:
         while self._called_at and self._called_at[0] <= now - MINUTE_S:
             self._called_at.popleft()
         if len(self._called_at) >= self._per_minute:
+            self.refused += 1
             raise ArgumentsError("Too many tool calls in a minute. Call none for now; tell the caller so.")
         self._called_at.append(now)
 
