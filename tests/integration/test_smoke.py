@@ -79,6 +79,7 @@ async def test_a_talk_is_understood_answered_and_interrupted(
     assert report["agent_said"][-1].startswith("A check up is sixty dollars.")
     assert 0 < report["cut_at_ms"] < report["cut_of_ms"]
     assert report["output_tokens"] > 0
+    assert report["cost_usd"] > 0
     assert all(
         report[name] is not None
         for name in ("connect_ms", "configured_ms", "ping_ms", "answer_ms", "transcript_ms")

@@ -7,7 +7,7 @@ from trunkline_common.bus import Bus
 from trunkline_common.service import Life
 from trunkline_common.settings import SettingsError
 from trunkline_worker.host import GOODBYE_S, Host
-from trunkline_worker.price_file import PricesError, read_prices
+from trunkline_worker.price_file import price_list
 from trunkline_worker.profile_files import ProfilesError
 from trunkline_worker.profile_watch import WatchedProfiles
 from trunkline_worker.settings import WorkerSettings, tool_secrets
@@ -29,10 +29,7 @@ def command() -> None:
         profiles = WatchedProfiles(variables.trunkline_agents, variables.built_in_agent(), rules)
     except ProfilesError as error:
         raise SettingsError("\n".join(f"TRUNKLINE_AGENTS: {problem}" for problem in error.problems)) from None
-    try:
-        prices = read_prices(variables.prices)
-    except PricesError as error:
-        raise SettingsError("\n".join(f"PRICES: {line}" for line in str(error).splitlines())) from None
+    prices = price_list(variables.prices)
 
     async def body(life: Life) -> None:
         bus = await Bus.connect(variables, life)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from trunkline_common.settings import SettingsError
 from trunkline_worker import yaml_file
 from trunkline_worker.prices import PriceList
 
@@ -17,6 +18,14 @@ SHIPPED: Final = "prices.yaml"
 
 class PricesError(Exception):
     """The file cannot be used; the text has a line for each reason: file, line, field."""
+
+
+def price_list(path: Path | None) -> PriceList:
+    """Return the list that the setting PRICES names, or the one that comes along; raise `SettingsError`."""
+    try:
+        return read_prices(path)
+    except PricesError as error:
+        raise SettingsError("\n".join(f"PRICES: {line}" for line in str(error).splitlines())) from None
 
 
 def read_prices(path: Path | None) -> PriceList:

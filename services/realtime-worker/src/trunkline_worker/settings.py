@@ -80,6 +80,8 @@ class ModelSettings(AgentSettings):
         "polyphase", description="polyphase (2 ms of delay) or soxr (tens of ms)"
     )
 
+    prices: Path | None = Field(None, description="price list (YAML); without it the one that comes along")
+
     @field_validator("openai_api_key")
     @classmethod
     def _is_set(cls, value: SecretStr) -> SecretStr:
@@ -119,7 +121,6 @@ class WorkerSettings(ModelSettings):
     worker_drain_s: float = Field(
         60, ge=1, le=3600, description="seconds that live calls get to end after SIGTERM"
     )
-    prices: Path | None = Field(None, description="price list (YAML); without it the one that comes along")
     daily_budget_usd: float = Field(
         0,
         ge=0,

@@ -11,14 +11,17 @@ from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Final
 
+from trunkline_common.call_events import TranscriptionUsage, Usage
 from trunkline_worker import commands, events, g711, realtime_api, realtime_refusals
 from trunkline_worker.agent import Agent
 from trunkline_worker.dialects import CODECS
 from trunkline_worker.dialogue import TRUNCATE_MARGIN_MS
 from trunkline_worker.playback import BYTES_PER_MS, FRAME_BYTES, Playback
+from trunkline_worker.prices import PriceList
 from trunkline_worker.session import Session
 from trunkline_worker.settings import ModelSettings
 from trunkline_worker.smoke_report import Level, Report, what_to_change
+from trunkline_worker.spend import Spend
 from trunkline_worker.uplink import Uplink
 
 TALK_S: Final = 110.0
@@ -44,7 +47,7 @@ class _Ended(Exception):  # noqa: N818 - the talk is over, which is a finding an
     """The talk cannot go on; the report says why."""
 
 
-async def talk(settings: ModelSettings, agent: Agent) -> Report:
+async def talk(settings: ModelSettings, agent: Agent, prices: PriceList) -> Report:
     """Talk with the model by these settings and return what was found; raises nothing for what a model does."""
     report = Report(
         url=settings.openai_realtime_url,
@@ -53,7 +56,7 @@ async def talk(settings: ModelSettings, agent: Agent) -> Report:
         audio_path=agent.audio_path,
         dialect=settings.openai_realtime_dialect,
     )
-    async with _talk(settings, agent, report) as one:
+    async with _talk(settings, agent, prices, report) as one:
         try:
             async with asyncio.timeout(TALK_S):
                 await one.connect()
@@ -69,8 +72,10 @@ async def talk(settings: ModelSettings, agent: Agent) -> Report:
 
 
 @asynccontextmanager
-async def _talk(settings: ModelSettings, agent: Agent, report: Report) -> AsyncIterator["_Talk"]:
-    one = _Talk(settings, agent, report)
+async def _talk(
+    settings: ModelSettings, agent: Agent, prices: PriceList, report: Report
+) -> AsyncIterator["_Talk"]:
+    one = _Talk(settings, agent, prices, report)
     try:
         yield one
     finally:
@@ -80,8 +85,9 @@ async def _talk(settings: ModelSettings, agent: Agent, report: Report) -> AsyncI
 class _Talk:
     """The state of one talk; its steps are methods, in order."""
 
-    def __init__(self, settings: ModelSettings, agent: Agent, report: Report) -> None:
+    def __init__(self, settings: ModelSettings, agent: Agent, prices: PriceList, report: Report) -> None:
         self._agent = agent
+        self._spend = Spend(prices, agent.model, agent.transcription_model)
         self._report = report
         self._loop = asyncio.get_running_loop()
         self._inbox: asyncio.Queue[tuple[events.Event, float]] = asyncio.Queue()
@@ -224,12 +230,16 @@ class _Talk:
             case events.ResponseDone():
                 self._play(self._playback.finish_response(event.response_id, at), at)
                 self._report.response_done(event)
+                if event.usage is not None:
+                    self._paid(self._spend.on_response(event.usage))
             case events.MarkPlayed(name):
                 self._play(self._playback.mark_played(name, at) or [], at)
             case events.SpeechStarted(_, item_id):
                 self._caller_items.append(item_id)
-            case events.CallerText(_, item_id, text):
+            case events.CallerText(_, item_id, text, usage):
                 self._on_transcript(item_id, text, at)
+                if usage is not None:
+                    self._paid(self._spend.on_transcription(usage))
             case events.SpokenText(text=text, final=True):
                 self._report.agent_said.append(text)
             case events.SessionRoundTrip(_, rtt_ms):
@@ -239,6 +249,10 @@ class _Talk:
             case events.SessionLost(_, reason):
                 self._report.find(Level.FAULT, f"session lost: {reason}", realtime_refusals.advice(reason))
                 raise _Ended
+
+    def _paid(self, priced: Usage | TranscriptionUsage) -> None:
+        if priced.cost_usd is not None:
+            self._report.cost_usd, self._report.price_date = self._spend.total_usd, priced.price_date
 
     def _on_transcript(self, item_id: str, text: str | None, at: float) -> None:
         if self._said_at is not None and self._report.transcript_ms is None:

@@ -10,6 +10,7 @@ import click
 from trunkline_common import log, settings
 from trunkline_worker import smoke, smoke_models
 from trunkline_worker.agent import Agent
+from trunkline_worker.price_file import price_list
 from trunkline_worker.profile_files import ProfilesError, read_file
 from trunkline_worker.settings import ModelSettings, tool_secrets
 from trunkline_worker.smoke_report import EXIT_FOUND, EXIT_OK
@@ -47,7 +48,7 @@ def command(profile: Path | None, *, models: bool, as_json: bool) -> None:
     agent = _agent(profile, variables)
     if models:
         raise SystemExit(_show_models(variables, agent, as_json=as_json))
-    report = asyncio.run(smoke.talk(variables, agent))
+    report = asyncio.run(smoke.talk(variables, agent, price_list(variables.prices)))
     if as_json:
         click.echo(json.dumps(report.as_json(), ensure_ascii=False))
     else:

@@ -70,6 +70,9 @@ class Report:
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
+    cost_usd: float | None = None
+    """Of the responses and transcriptions that have a price; None when the price list knows neither model."""
+    price_date: str = ""
     caller_said: list[str] = field(default_factory=list)
     agent_said: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -123,6 +126,7 @@ class Report:
             ("interrupted", self._cut()),
             ("audio in / out", f"{self.audio_in_s:.1f} s / {self.audio_out_s:.1f} s"),
             ("tokens in / out", f"{self.input_tokens} ({self.cached_tokens} cached) / {self.output_tokens}"),
+            ("cost", self._cost()),
         ]
         if self.connect_ms is None:
             rows = []
@@ -140,6 +144,11 @@ class Report:
                 or ["  The model took every setting as it was asked, spoke and could be interrupted."]
             ),
         ]
+
+    def _cost(self) -> str:
+        if self.cost_usd is None:
+            return "– (the price list does not have this model)"
+        return f"{self.cost_usd:.4f} USD, by the price list of {self.price_date}"
 
     def _cut(self) -> str:
         if self.cut_at_ms is None or self.cut_of_ms is None:
