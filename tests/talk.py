@@ -19,7 +19,8 @@ from trunkline_worker.dialogue import Dialogue
 from trunkline_worker.model_link import RETRY_S
 
 SESSION = 1
-AGENT = Agent(audio_path="pcmu")
+AGENT = Agent(audio_path="pcmu", filler="none")
+"""Without the sound that fills a silence: it has tests of its own."""
 ATTACHED = events.Attached("gw-1", "MZ1")
 HUNG_UP = events.StreamStopped(StopReason.CALLER_HUNG_UP)
 LOST = events.SessionLost(1, "close-1006", fatal=False)

@@ -6,13 +6,14 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from call_world.line import LOUD
-from call_world.model import BLOCK_MS, PREFIX_MS
+from call_world.model import BLOCK_MS, PREFIX_MS, SILENCE_MS
 from call_world.understanding import Understanding
 from trunkline_common.call_events import AgentTurn, CallEnded, CallerTurn, ModelConnected, Verdict
 from trunkline_common.control import NextStep, StopReason
 from trunkline_worker import commands, events
 from trunkline_worker.call import LINGER_S
-from trunkline_worker.dialogue import TRUNCATE_MARGIN_MS
+from trunkline_worker.correction import TRUNCATE_MARGIN_MS
+from trunkline_worker.filler import SOFT
 from trunkline_worker.playback import FRAME_BYTES, MARK_EVERY_MS
 from trunkline_worker.uplink import BACKLOG_MS_MAX, RESTORED_MS_MAX
 
@@ -54,6 +55,14 @@ class Checks:
         self._stream_end_ms = -1
         self._loud_bytes_in = 0
         self._loud_bytes_out = 0
+        self._listens = False
+        self._loud_run_ms = 0
+        """Of the caller's voice, without a pause that ends a turn."""
+        self._pause_ms = 0
+        self._speaking: str | None = None
+        self._given_ms = 0
+        """Audio for the model since the caller began to speak."""
+        self._ignored: set[str] = set()
         # The agent's audio.
         self._attached = False
         self._generation = 0
@@ -83,14 +92,15 @@ class Checks:
         match event:
             case events.CallerAudio(t_ms, ulaw):
                 end_ms = t_ms + len(ulaw) // 8
-                if end_ms > self._stream_end_ms and self._is_open:
-                    self._loud_bytes_in += ulaw.count(LOUD)
+                if end_ms > self._stream_end_ms:
+                    self._on_voice(ulaw, end_ms - len(ulaw) // 8 - self._stream_end_ms)
                 self._stream_end_ms = max(end_ms, self._stream_end_ms)
             case events.Attached():
                 self._attached, self._stream_end_ms = True, -1
                 self._line_broke()
             case events.StreamStopped(reason):
                 self._line_broke()
+                self._loud_run_ms = self._pause_ms = 0
                 self._attached = False
                 self._on_stopped(reason)
             case events.MarkPlayed(name):
@@ -104,6 +114,15 @@ class Checks:
                     self._configured.add(event.session)
                 if event.session == self._in_use:
                     self._on_model(event)
+
+    def _on_voice(self, ulaw: bytes, gap_ms: int) -> None:
+        if self._is_open and self._listens:
+            self._loud_bytes_in += ulaw.count(LOUD)
+        loud_ms = ulaw.count(LOUD) // 8
+        self._pause_ms = max(gap_ms, 0) if loud_ms else self._pause_ms + len(ulaw) // 8 + max(gap_ms, 0)
+        if self._pause_ms >= SILENCE_MS:
+            self._loud_run_ms = 0
+        self._loud_run_ms += loud_ms
 
     def _on_stopped(self, reason: StopReason) -> None:
         verdicts = {
@@ -133,6 +152,9 @@ class Checks:
                     self._response_items[self._active_response].add(item_id)
             case events.SpeechStarted(_, item_id, audio_start_ms):
                 self._speech_at_ms[item_id] = audio_start_ms
+                self._speaking, self._given_ms = item_id, 0
+            case events.SpeechStopped():
+                self._speaking = None
             case events.AudioDelta(_, response_id, item_id, audio):
                 self._active_response, self._asked_for_response = response_id, False
                 self._received_bytes[item_id] += len(audio)
@@ -171,9 +193,11 @@ class Checks:
                 assert session in self._open & self._configured
                 assert self._in_use is None, "the session before was not closed"
                 self._in_use, self._served_since = session, self._world.now
+                self._listens = self._world.sessions[session].listening
             case commands.CloseSession(session):
                 self._open.remove(session)
                 if session == self._in_use:
+                    self._speaking = None
                     self._in_use, self._first_in_use = None, False
                     # The next session hears again what was not written down.
                     self._speech_at_ms = {
@@ -189,6 +213,9 @@ class Checks:
                 assert generation == self._generation
                 assert ulaw
                 assert len(ulaw) % FRAME_BYTES == 0
+                if ulaw in SOFT:
+                    self._on_filler()
+                    return
                 self._unmarked_bytes += len(ulaw)
             case commands.PutMark(generation, name):
                 self._on_mark(generation, name)
@@ -197,12 +224,33 @@ class Checks:
                 self._generation = generation
             case commands.Count(measure):
                 self._world.saw(measure)
+                self._on_count(measure)
             case commands.Record(event):
                 self._on_record(event)
             case commands.HangUp():
                 self._hung_up = True
             case commands.Finish():
                 self._finish = command
+
+    def _on_filler(self) -> None:
+        assert self._world.agent.filler == "soft"
+        assert self._speaking is None, "sound while the caller speaks"
+
+    def _on_count(self, measure: commands.Measure) -> None:
+        """Speech is not ignored while nothing plays, and a cough does not stop the agent."""
+        guard_ms = self._world.agent.min_speech_ms
+        match measure:
+            case commands.Measure.SHORT_SPEECH:
+                assert guard_ms
+                assert isinstance(self._cause, events.SpeechStopped)
+                assert self._loud_run_ms < guard_ms or not self._world.line.delays_were_even
+                self._ignored.add(self._cause.item_id)
+                del self._speech_at_ms[self._cause.item_id]
+            case commands.Measure.BARGE_IN if guard_ms and self._attached:
+                told = self._given_ms >= guard_ms + SILENCE_MS
+                assert self._loud_run_ms >= guard_ms or told, (
+                    f"{self._loud_run_ms} ms of sound stopped the agent"
+                )
 
     def _on_client_event(self, event: commands.ClientEvent, session: int | None) -> None:
         self._world.saw(type(event).__name__)
@@ -214,6 +262,7 @@ class Checks:
         match event:
             case commands.AppendAudio(audio):
                 assert audio
+                self._given_ms += len(audio) // self._bytes_per_ms
                 limit_ms = BACKLOG_MS_MAX if self._first_in_use else RESTORED_MS_MAX
                 if isinstance(self._cause, events.SessionConfigured):
                     assert len(audio) <= limit_ms * self._bytes_per_ms
@@ -222,6 +271,8 @@ class Checks:
             case commands.CreateResponse():
                 assert self._active_response is None, "the model is answering already"
                 assert not self._asked_for_response, "asked twice"
+                if not self._world.agent.min_speech_ms:
+                    assert self._speaking is None, "asked to speak while the caller does"
                 self._asked_for_response = True
             case commands.CancelResponse(_, response_id):
                 assert response_id == self._active_response
@@ -229,6 +280,11 @@ class Checks:
                 self._on_truncate(item_id, audio_end_ms)
             case commands.DeleteItem(_, item_id):
                 self._on_delete(item_id)
+            case commands.SetTurnDetection():
+                self._listens = True
+                if not isinstance(self._cause, events.SessionConfigured):
+                    self._world.saw("listened after the greeting")
+                    self._understood.first_ms = self._world.call.duration_ms
 
     def _on_truncate(self, item_id: str, audio_end_ms: int) -> None:
         assert self._world.session is not None
@@ -242,6 +298,8 @@ class Checks:
     def _on_delete(self, item_id: str) -> None:
         world = self._world
         assert world.session is not None
+        if item_id in self._ignored:
+            return
         assert world.session.items[item_id].role == "assistant"
         if world.session.items[item_id].is_text:
             # To be told anew, as far as it was heard.
@@ -273,7 +331,8 @@ class Checks:
             case ModelConnected(cause=cause):
                 self._world.saw(f"session {cause}")
                 if cause == "start":
-                    self._understood.first_ms = event.media_start_ms or 0
+                    held_off = not self._world.agent.listen_during_greeting
+                    self._understood.first_ms = 1 << 62 if held_off else event.media_start_ms or 0
             case CallEnded():
                 self._ended_recorded = True
 
@@ -333,6 +392,9 @@ class Checks:
         assert not self._unmarked_bytes, "audio without a mark behind it"
         if self._world.agent.audio_path == "pcmu" and self._is_open:
             assert self._loud_bytes_out == self._loud_bytes_in, "the caller's words were lost"
+        if isinstance(self._cause, events.ItemAdded) and self._cause.session == self._in_use:
+            session = self._world.sessions[self._in_use]
+            assert not (self._ignored & session.items.keys()) or not session.alive, "a cough is remembered"
         if isinstance(self._cause, events.ResponseDone) and self._cause.status == "cancelled":
             self._check_beliefs(self._cause.response_id)
         if self._world.ended:
@@ -371,11 +433,16 @@ class Checks:
             assert finish.verdict is self._verdict
         else:
             assert finish.verdict not in CALLER_VERDICTS
+        if self._world.agent.min_speech_ms and self._speaking is not None:
+            # Who hangs up in mid-cough leaves no turn.
+            self._speech_at_ms.pop(self._speaking, None)
         assert set(self._speech_at_ms) <= set(self._positions), "a caller's turn was lost"
+        assert not self._ignored & set(self._positions), "a cough became a turn"
         if (
             self._served_to_the_end
             and self._world.line.delays_were_even
             and self._world.line.streams_opened == 1
+            and not self._ignored
         ):
             self._understood.check_that_nothing_was_lost(self._world.call.duration_ms)
         assert len(set(self._positions.values())) == len(self._positions)

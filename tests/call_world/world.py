@@ -12,7 +12,7 @@ from call_world.checks import LATE_MS_MAX, Checks
 from call_world.line import Line
 from call_world.model import ModelSession
 from trunkline_worker import commands, events
-from trunkline_worker.agent import Agent
+from trunkline_worker.agent import Agent, ServerVad
 from trunkline_worker.call import Call, State
 
 STARTS_AT = 1_000.0
@@ -32,7 +32,15 @@ class World:
         self.seed = seed
         self.random = random.Random(seed)
         self.now = STARTS_AT
-        self.agent = Agent(audio_path="pcm24k" if self.random.random() < 0.05 else "pcmu")
+        # From a source of its own: a seed's line and model stay what they were before there were these options.
+        self.options = options = random.Random(f"options of {seed}")
+        self.agent = Agent(
+            audio_path="pcm24k" if self.random.random() < 0.05 else "pcmu",
+            turn_detection=ServerVad(idle_timeout_ms=options.choice([None, None, None, 5_000])),
+            listen_during_greeting=options.random() < 0.75,
+            min_speech_ms=options.choice([0, 0, 0, 250, 400]),
+            filler=options.choice(["none", "soft"]),
+        )
         session_max_s = self.random.choice([10.0, 3_300.0, 3_300.0, 3_300.0])
         self.call = Call(
             f"CA{seed:032x}", "+15550001", "+15550002", "wk-1", self.agent, "polyphase", session_max_s

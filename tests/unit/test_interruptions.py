@@ -16,7 +16,8 @@ from trunkline_worker.commands import (
     SendToModel,
     TruncateItem,
 )
-from trunkline_worker.dialogue import INTERRUPTED_RESPONSES_MAX, TRUNCATE_MARGIN_MS
+from trunkline_worker.correction import TRUNCATE_MARGIN_MS
+from trunkline_worker.dialogue import INTERRUPTED_RESPONSES_MAX
 
 # The order
 

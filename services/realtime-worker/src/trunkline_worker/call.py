@@ -119,18 +119,17 @@ class Call:
         if self.state is State.ENDED:
             return None
         dialogue_at = self._dialogue.wake_at() if self._model.is_open else None
+        filler_at = self._dialogue.filler_at()
         silence_at = self._gateway_heard_at + GATEWAY_SILENCE_S if self.state is State.TALKING else None
-        times = [
-            at for at in (self._deadline, self._model.wake_at(), silence_at, dialogue_at) if at is not None
-        ]
-        return min(times, default=None)
+        times = (self._deadline, self._model.wake_at(), silence_at, dialogue_at, filler_at)
+        return min((at for at in times if at is not None), default=None)
 
     def handle(self, event: events.Event, now: float) -> list[Command]:
         """Apply one event and return everything that follows from it."""
         if self.state is State.ENDED:
             return []
         if isinstance(event, events.CallerAudio):
-            # Fifty times a second: nothing else can follow from it, and nothing of it is recorded.
+            # Fifty times a second: it changes neither the call's state nor its link to the model.
             self._gateway_heard_at = now
             return self._dialogue.caller_audio(event.t_ms, event.ulaw, now)
         commands = self._apply(event, now)
@@ -138,6 +137,8 @@ class Call:
             commands += self._model.take_over_if_quiet(now)
             if self._dialogue.gate.gave_up:
                 commands += self._hang_up(Verdict.RATE_LIMITED, now)
+        if self.state not in {State.LINGERING, State.ENDED}:
+            commands += self._dialogue.settle(now)
         if self.state is State.LINGERING and not self._dialogue.waits_for_words():
             commands += self._end(now)
         return commands

@@ -8,8 +8,13 @@ Rules:
   still hold seconds of it.
 * When the line breaks, Twilio's buffer is lost: the same happens, but the model is told to stop as well. What it
   says while there is no line waits for the next one; what was cut is asked for again.
-* What the model believes it said must be what the caller heard: the playing item is truncated at the heard
-  position, an item of which nothing was heard is deleted, a fully heard one is left alone.
+* What the model believes it said must be what the caller heard: see `correction`.
+* Where short speech is no interruption (see `speech_guard`), the model neither stops nor answers by itself: both
+  are done here, once it is known that the caller speaks.
+* An agent that does not listen during its greeting gets no audio until the greeting was heard, failed, or took too
+  long. Then it gets the last moment before, so that a caller who answers in time is whole; what was said over the
+  greeting earlier is counted as dropped. Replaying it would bring back the echo that the agent shall not hear.
+* Silence that the model took as a turn is no turn of the caller's: it is not written, nor is its answer timed.
 * Buffers are keyed by item: one response may hold several, and their events interleave.
 * A lost session loses no words: what Twilio holds plays on; the next session is told what was said and heard, is
   given once the caller's audio that had not become an answered turn, and is asked to speak only if an answer is owed.
@@ -27,24 +32,21 @@ from trunkline_worker.commands import (
     ClientEvent,
     Command,
     Count,
-    CreateMessage,
-    DeleteItem,
     Measure,
     Record,
     RecordLatency,
     SendToModel,
     SetTurnDetection,
-    TruncateItem,
 )
 from trunkline_worker.conversation import Conversation
-from trunkline_worker.playback import Cut, Playback
+from trunkline_worker.correction import Correction
+from trunkline_worker.filler import FillerSound
+from trunkline_worker.playback import Playback
 from trunkline_worker.resample import ResamplerKind
 from trunkline_worker.response_gate import Request, ResponseGate, Wish
+from trunkline_worker.speech_guard import SpeechGuard
 from trunkline_worker.turn_clock import TurnClock
 from trunkline_worker.uplink import Uplink
-
-TRUNCATE_MARGIN_MS: Final = 100
-"""The model counts about 85 ms less audio than it sent; truncating beyond its count is an error."""
 
 UNNOTICED_MS: Final = 700
 """Speech that a lost session's VAD may not have told of yet: its window, its prefix and the way back."""
@@ -53,6 +55,12 @@ CONTINUE: Final = (
     "The line to you broke for a moment while you were speaking. The caller heard you up to the words that your last "
     "message ends with. Go on from there in a few words, without greeting or repeating."
 )
+
+LISTEN_S: Final = 20.0
+"""The longest greeting that is not listened to; a longer one must be interruptible."""
+
+LISTEN_BACK_MS: Final = 700
+"""Of the caller's audio before listening begins: who answers at once begins before the last mark is back."""
 
 INTERRUPTED_RESPONSES_MAX: Final = 32
 """Interrupted responses whose end was not announced; their late audio is ignored."""
@@ -69,19 +77,25 @@ class Dialogue:
         self._uplink = Uplink(agent.audio_path, resampler)
         self._playback = Playback(agent.audio_path, resampler)
         self._conversation = Conversation()
+        self._correction = Correction(self.gate.event_id, self._conversation.history)
         self._clock = TurnClock()
+        self._guard = SpeechGuard(agent.min_speech_ms, agent.turn_detection.end_of_speech_ms)
+        self._filler = FillerSound(agent.filler)
+        self._in_session = self._on_line = False
+        self._held_off = not agent.listen_during_greeting
+        """The session shall not listen yet."""
+        self._listen_by: float | None = None
+        """Then it shall, once the greeting has begun."""
         self._interrupted: dict[str, None] = {}
         self._speaking_item: str | None = None
         self._unanswered_item: str | None = None
         """The caller's last turn, until audio of an answer comes."""
+        self._owes = True
+        """The caller waits for the agent to speak."""
         self._taken_ms = 0
         """Media time up to which the model took the caller's audio as turns."""
         self._hear_again_ms: int | None = None
         """From this media time on the next session hears the caller again."""
-        self._playing_on: set[str] = set()
-        """Items of a lost session that the caller still hears: the session in use knows them as text, if at all."""
-        self._told: set[str] = set()
-        """Items that the session in use was told of."""
 
     @property
     def media_ms(self) -> int:
@@ -102,40 +116,46 @@ class Dialogue:
     def caller_audio(self, t_ms: int, ulaw: bytes, now: float) -> list[Command]:
         """The caller's audio, towards the model."""
         audio = self._uplink.push(t_ms, ulaw, now)
-        return [SendToModel(AppendAudio(audio))] if audio else []
+        commands: list[Command] = [SendToModel(AppendAudio(audio))] if audio else []
+        if self._guard.doubt is not None:
+            commands += self._decide(now)
+        if self._filler.is_waiting and self._filler.caller_voice(ulaw):
+            commands += self._stop_filler(now)
+        return commands
 
     def session_opened(self, now: float, *, deaf: bool) -> tuple[list[Command], int | None, int]:
         """A session is configured; a `deaf` one does not look for turns yet, and is told of the call so far.
 
+        It listens from now on, or once the greeting was heard.
         Return also the media time of the first audio that it got, and how many items it was told.
         """
         created: list[ClientEvent] = []
+        self._in_session = True
         if self._hear_again_ms is not None:
             self._conversation.heard_again(self._hear_again_ms)
         if deaf:
             self._conversation.remember_callers()
             created = self._conversation.history.replay(self.gate.event_id, self._uplink.between)
-        self._told = {event.item_id for event in created if isinstance(event, CreateMessage)}
+        self._correction.session_opened(created)
         commands: list[Command] = [*map(SendToModel, created), *self.gate.open(now)]
-        if deaf:
-            turn_detection = self._agent.session()["audio"]["input"]["turn_detection"]
-            commands.append(SendToModel(SetTurnDetection(self.gate.event_id("listen"), turn_detection)))
-        audio, media_start_ms = self._uplink.open(self._hear_again_ms)
-        if audio:
-            commands.append(SendToModel(AppendAudio(audio)))
-        return commands, media_start_ms, len(created)
+        if self._held_off:
+            return commands, None, len(created)
+        listening, media_start_ms = self._listen(self._hear_again_ms, deaf=deaf)
+        return [*commands, *listening], media_start_ms, len(created)
 
     def session_closed(self, now: float) -> list[Command]:
         """The session is gone: work out what the next one owes; what Twilio holds plays on."""
         self._uplink.close()
+        self._in_session = self._held_off = False
         span = self._conversation.caller_span(self._speaking_item or self._unanswered_item or "")
         broke_off = self._playback.incomplete()
         commands = self._playback.finish_all(now)
         playing = self._playback.generated_ms()
         commands += [*_records(self._conversation.session_lost(playing)), *self._heard()]
-        self._playing_on = set(playing)
+        self._correction.session_closed(playing)
         self._owe(self.gate.lost(), span, now, broke_off=broke_off)
         self._speaking_item = self._unanswered_item = None
+        self._guard.session_lost()
         self._interrupted.clear()
         return commands
 
@@ -143,6 +163,7 @@ class Dialogue:
         """Let the agent speak first, unless the caller already did and is being answered."""
         if self.gate.active is not None or self._playback.active:
             return []
+        self._listen_by = now + LISTEN_S
         return self.gate.request(Wish.GREETING, now, self._with(self._agent.greeting))
 
     def mark_played(self, name: str, now: float) -> list[Command]:
@@ -162,6 +183,8 @@ class Dialogue:
         """There is no line: the rest of what Twilio held will not be heard."""
         self._playback.hold()
         self.gate.hold()
+        self._on_line = False
+        self._filler.stop(now)
         if not self._playback.active:
             return []
         return [*self._cut(now, cancel=True), *self.gate.request(Wish.ANSWER, now)]
@@ -169,12 +192,14 @@ class Dialogue:
     def resume(self, now: float) -> list[Command]:
         """A stream is there: go on where the line broke, if one did."""
         self._uplink.start_stream()
+        self._on_line = True
         return [*self._playback.release(now), *self.gate.release(now)]
 
     def wake_at(self) -> float | None:
         """Return when `tick` is due."""
         times = (
-            self._uplink.fill_at() if self._speaking_item is not None else None,
+            self._uplink.fill_at() if self._hears_speech else None,
+            self._listen_by if self._held_off else None,
             self._conversation.due_at(),
             self.gate.wake_at(),
         )
@@ -183,11 +208,31 @@ class Dialogue:
     def tick(self, now: float) -> list[Command]:
         """Do what time alone demands."""
         commands = _records(self._conversation.overdue(now))
-        if self._speaking_item is not None:
+        if self._hears_speech:
             silence = self._uplink.fill(now)
             if silence:
                 commands.append(SendToModel(AppendAudio(silence)))
-        return [*commands, *self.gate.tick(now)]
+        return [*commands, *self._decide(now), *self.gate.tick(now)]
+
+    def filler_at(self) -> float | None:
+        """Return when `settle` is due, whether there is a session or not."""
+        return self._filler.wake_at()
+
+    def settle(self, now: float) -> list[Command]:
+        """Do what follows from where the talk now is: listen after the greeting, fill a silence that is ours."""
+        commands: list[Command] = []
+        if self._held_off and self._in_session and self._listen_by is not None:
+            was_heard = not self.gate.busy and not self._playback.active
+            if was_heard or now >= self._listen_by:
+                self._held_off = False
+                commands, _ = self._listen(self._uplink.media_end_ms - LISTEN_BACK_MS, deaf=True)
+        owes = self._on_line and (self._owes or self.gate.wanted is not None)
+        if owes and not self._playback.active and not self._hears_speech:
+            self._filler.wait(now, trouble=not self._in_session or self.gate.retries)
+            commands += self._filler.fill(self._playback.generation, now)
+        else:
+            self._filler.end()
+        return commands
 
     def waits_for_words(self) -> bool:
         """A transcript is still to come."""
@@ -221,18 +266,22 @@ class Dialogue:
             case events.SpeechStarted(_, item_id, audio_start_ms):
                 return self._on_speech_started(item_id, audio_start_ms, now)
             case events.SpeechStopped(_, item_id, audio_end_ms):
-                self._speaking_item = None
-                self._unanswered_item = item_id
-                self._clock.speech_stopped(now)
-                self.gate.caller_stopped(now)
-                self._taken_ms = self._uplink.media_ms(audio_end_ms)
-                self._conversation.caller_stopped(item_id, self._taken_ms, now)
+                return self._on_speech_stopped(item_id, audio_end_ms, now)
+            case events.SilenceCommitted():
+                self._clock.speech_started()
+                # Whether the model answers it by itself is not documented where it answers nothing else.
+                return self.gate.request(Wish.PROMPT, now) if self._guard.is_on else []
             case events.ItemAdded(_, item_id, role):
+                if self._guard.forgets(item_id):
+                    return [self._correction.delete(item_id)]
                 self._conversation.added(item_id, role, self.gate.active or "")
             case events.CallerText(_, item_id, text):
                 return _records(self._conversation.caller_said(item_id, text))
             case events.ResponseCreated(_, response_id):
                 self.gate.created(response_id, now)
+                if self._speaking_item is not None and self.gate.wanted in {Wish.PROMPT, Wish.ANSWER}:
+                    # Asked for just before the caller began: it does not know their words.
+                    return self._cancel()
             case events.ResponseDone():
                 return self._on_response_done(event, now)
             case events.SessionRoundTrip(_, rtt_ms):
@@ -255,25 +304,81 @@ class Dialogue:
         if response_id in self._interrupted:
             return [Count(Measure.LATE_DELTA)]
         self._unanswered_item = None
+        self._owes = False
         self.gate.spoke(response_id, now)
         position = self._conversation.agent_started(item_id, response_id, self._uplink.media_end_ms)
-        commands = [*self._playback.receive(response_id, item_id, audio, now), *self._heard()]
+        commands = self._stop_filler(now)
+        commands += [*self._playback.receive(response_id, item_id, audio, now), *self._heard()]
         latency = self._clock.answered(item_id, position, now)
         if latency is not None:
             commands.append(RecordLatency(latency))
         return commands
 
     def _on_speech_started(self, item_id: str, audio_start_ms: int, now: float) -> list[Command]:
+        start_ms = self._uplink.media_ms(audio_start_ms)
+        if self._guard.is_on and self._playback.audible:
+            self._guard.doubted(item_id, start_ms, self._uplink.given_ms)
+            return self._decide(now)
+        return self._begin_turn(item_id, start_ms, now)
+
+    def _decide(self, now: float) -> list[Command]:
+        """Let speech over the agent's voice become a turn, if it is more than a cough."""
+        doubt = self._guard.doubt
+        if doubt is None:
+            return []
+        caller = self._uplink.heard_since(doubt.start_ms)
+        if self._playback.audible and not self._guard.is_speech(caller, self._uplink.given_ms):
+            return []
+        self._guard.believed()
+        return self._begin_turn(doubt.item_id, doubt.start_ms, now)
+
+    def _begin_turn(self, item_id: str, start_ms: int, now: float) -> list[Command]:
         self._speaking_item = item_id
         self._clock.speech_started()
         self.gate.caller_started()
-        self._conversation.caller_started(item_id, self._uplink.media_ms(audio_start_ms))
-        if self.gate.active is not None:
-            self._ignore_response(self.gate.active)
-        if not self._playback.active:
+        self._conversation.caller_started(item_id, start_ms)
+        commands = self._stop_filler(now)
+        active = self.gate.active
+        if active is not None:
+            self._ignore_response(active)
+        if self._playback.active:
+            self.interruptions += 1
+            return [*commands, *self._cut(now, cancel=self._guard.is_on), Count(Measure.BARGE_IN)]
+        return [*commands, *(self._cancel() if self._guard.is_on else [])]
+
+    def _on_speech_stopped(self, item_id: str, audio_end_ms: int, now: float) -> list[Command]:
+        commands = self._decide(now)
+        self._taken_ms = self._uplink.media_ms(audio_end_ms)
+        if self._guard.doubt is not None and self._guard.doubt.item_id == item_id:
+            self._guard.ignored()
+            return [*commands, Count(Measure.SHORT_SPEECH)]
+        self._speaking_item = None
+        self._unanswered_item = item_id
+        self._owes = True
+        self._clock.speech_stopped(now)
+        self._conversation.caller_stopped(item_id, self._taken_ms, now)
+        return [*commands, *self.gate.caller_stopped(now, asks=self._guard.is_on)]
+
+    @property
+    def _hears_speech(self) -> bool:
+        return self._speaking_item is not None or self._guard.doubt is not None
+
+    def _listen(self, since_ms: int | None, *, deaf: bool) -> tuple[list[Command], int | None]:
+        commands: list[Command] = []
+        if deaf:
+            event_id = self.gate.event_id("listen")
+            commands.append(SendToModel(SetTurnDetection(event_id, self._agent.listening())))
+        audio, media_start_ms = self._uplink.open(since_ms)
+        if audio:
+            commands.append(SendToModel(AppendAudio(audio)))
+        return commands, media_start_ms
+
+    def _stop_filler(self, now: float) -> list[Command]:
+        if not self._filler.stop(now):
             return []
-        self.interruptions += 1
-        return [*self._cut(now), Count(Measure.BARGE_IN)]
+        # Nothing else is in Twilio's buffer, so nothing is cut by this.
+        self._playback.interrupt(now)
+        return [ClearPlayback(self._playback.generation)]
 
     def _ignore_response(self, response_id: str) -> None:
         self._interrupted[response_id] = None
@@ -283,55 +388,35 @@ class Dialogue:
     def _cut(self, now: float, *, cancel: bool = False) -> list[Command]:
         cuts = self._playback.interrupt(now)
         commands: list[Command] = [ClearPlayback(self._playback.generation)]
-        if cancel and self.gate.active is not None:
-            self._ignore_response(self.gate.active)
-            event_id = self.gate.event_id("cancel")
-            commands.append(SendToModel(CancelResponse(event_id, self.gate.active)))
+        if cancel:
+            commands += self._cancel()
         for cut in cuts:
             turns = self._conversation.agent_cut(cut, self._uplink.media_end_ms)
-            if self._uplink.is_open:
-                commands += (
-                    self._retell(cut) if cut.item_id in self._playing_on else self._forget_unheard(cut)
-                )
+            if self._in_session:
+                commands += self._correction.cut(cut)
             commands += _records(turns)
         return commands
 
-    def _retell(self, cut: Cut) -> list[Command]:
-        """Correct an item that the session knows as text: it cannot be truncated."""
-        self._playing_on.discard(cut.item_id)
-        if cut.fully_heard:
+    def _cancel(self) -> list[Command]:
+        if self.gate.active is None:
             return []
-        history = self._conversation.history
-        text, after = history.text_of(cut.item_id), history.before(cut.item_id)
-        commands = [self._delete(cut.item_id)] if cut.item_id in self._told else []
-        if text:
-            event_id = self.gate.event_id("item")
-            commands.append(
-                SendToModel(CreateMessage(event_id, cut.item_id, "assistant", text, after or "root"))
-            )
-        return commands
-
-    def _forget_unheard(self, cut: Cut) -> list[Command]:
-        if cut.heard_ms == 0:
-            return [self._delete(cut.item_id)]
-        end_ms = min(cut.heard_ms, cut.generated_ms - TRUNCATE_MARGIN_MS)
-        if cut.complete and end_ms < cut.heard_ms:
-            # Heard to within the margin: truncating would cost the item its transcript for nothing.
-            return []
-        if end_ms <= 0:
-            return [self._delete(cut.item_id)]
-        return [SendToModel(TruncateItem(self.gate.event_id("truncate"), cut.item_id, end_ms))]
+        self._ignore_response(self.gate.active)
+        return [SendToModel(CancelResponse(self.gate.event_id("cancel"), self.gate.active))]
 
     def _on_response_done(self, event: events.ResponseDone, now: float) -> list[Command]:
+        # One that ended before our cancel reached it is "completed", and was not heard to its end all the same.
+        cut_off = event.status != "completed" or event.response_id in self._interrupted
         self._interrupted.pop(event.response_id, None)
         commands: list[Command] = []
+        if cut_off and self._held_off and self._listen_by is not None:
+            self._listen_by = now
         if event.status == "failed":
+            self._owes = False  # unless it is asked for again, which the gate knows
             commands.append(Count(Measure.RESPONSE_FAILED, detail=event.reason))
         commands += [*self._playback.finish_response(event.response_id, now), *self._heard()]
-        cut_off = event.status != "completed"
         if cut_off:
             unheard = self._conversation.unheard_items(event.response_id)
-            commands += [self._delete(item_id) for item_id in unheard]
+            commands += [self._correction.delete(item_id) for item_id in unheard]
         commands += _records(self._conversation.response_done(event.response_id, cut_off=cut_off))
         if event.usage is not None:
             commands.append(Record(event.usage))
@@ -343,6 +428,7 @@ class Dialogue:
         """Leave to the next session what the lost one did not do; `span` is the caller's turn under way."""
         started_ms, words = span if span is not None else (self.media_ms - UNNOTICED_MS, None)
         if self._speaking_item is not None:
+            self._owes = True
             self._hear_again_ms = started_ms
             return
         if self._unanswered_item is not None and not words and span is not None:
@@ -350,15 +436,14 @@ class Dialogue:
             self._hear_again_ms = started_ms
             return
         self._hear_again_ms = max(self.media_ms - UNNOTICED_MS, self._taken_ms)
+        if self._guard.doubt is not None:
+            self._hear_again_ms = min(self._hear_again_ms, self._guard.doubt.start_ms)
         if broke_off:
             self.gate.request(Wish.CONTINUE, now, self._with(CONTINUE))
         elif owed is not None:
             self.gate.request(owed.wish, now, owed.instructions)
         elif self._unanswered_item is not None:
             self.gate.request(Wish.ANSWER, now)
-
-    def _delete(self, item_id: str) -> Command:
-        return SendToModel(DeleteItem(self.gate.event_id("delete"), item_id))
 
     def _heard(self) -> list[Command]:
         commands: list[Command] = []

@@ -131,6 +131,17 @@ class SpeechStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class SilenceCommitted:
+    """The caller was silent for `idle_timeout_ms`: the model took the silence as a turn, and answers it.
+
+    (OpenAI: input_audio_buffer.timeout_triggered.)
+    """
+
+    session: int
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ItemAdded:
     """An item took its place in the model's conversation."""
 
@@ -233,6 +244,7 @@ ModelEvent = (
     | SessionRoundTrip
     | SpeechStarted
     | SpeechStopped
+    | SilenceCommitted
     | ItemAdded
     | ResponseCreated
     | AudioDelta

@@ -6,7 +6,8 @@ over at a moment when nobody speaks. A lost one is replaced as fast as the model
 call cannot go on.
 
 A first session is configured whole. A later one is configured deaf (no turn detection), told of the call so far,
-and only then made to listen: otherwise the model would answer while it is being told.
+and only then made to listen: otherwise the model would answer while it is being told. A first one is deaf, too, where
+the agent does not listen during its greeting. When a deaf session is made to listen, the dialogue decides.
 """
 
 from dataclasses import dataclass
@@ -199,7 +200,8 @@ class ModelLink:
     def _open(self, now: float) -> list[Command]:
         self._number += 1
         self._tries += 1
-        self._attempt = _Attempt(self._number, self._cause, now, now + SETUP_S, deaf=self._cause != "start")
+        deaf = self._cause != "start" or not self._agent.listen_during_greeting
+        self._attempt = _Attempt(self._number, self._cause, now, now + SETUP_S, deaf)
         return [OpenSession(self._number)]
 
     def _on_attempt(self, attempt: _Attempt, event: events.ModelEvent, now: float) -> list[Command]:

@@ -117,6 +117,11 @@ class Playback:
         """Something was sent, or waits, that the caller has not heard."""
         return bool(self._items)
 
+    @property
+    def audible(self) -> bool:
+        """The caller hears the agent, or is about to."""
+        return bool(self._items) and not self.held
+
     def receive(self, response_id: str, item_id: str, audio: bytes, now: float) -> list[Command]:
         """Take a delta in the session's output format; return what goes to the gateway."""
         item = self._find(item_id) or self._new_item(response_id, item_id)

@@ -4,6 +4,7 @@ Rules:
 
 * While a response is active, or asked for and not yet announced, nothing is asked for: the model would refuse.
   What is wanted meanwhile waits, and only the most important of it.
+* While the caller speaks only a farewell is asked for: the answer to their turn comes after it.
 * With `create_response` the model answers each turn of the caller by itself. Its answer takes in everything that
   the conversation holds, so a plain wish is fulfilled by it.
 * A response that failed for a passing reason (a rate limit is silence for the caller, and no error event) is asked
@@ -84,6 +85,10 @@ class ResponseGate:
         self._retries = 0
         self._retry_at: float | None = None
         self._overdue_at: float | None = None
+        self._yields = False
+        """The caller speaks, or the model is about to answer that: only a farewell is asked for."""
+        self._answer_due = False
+        """The caller's turn is over, and its answer has not begun."""
 
     @property
     def busy(self) -> bool:
@@ -97,6 +102,11 @@ class ResponseGate:
         if self._current is not None and not self._spoke:
             wishes.append(self._current.wish)
         return max(wishes, default=None)
+
+    @property
+    def retries(self) -> bool:
+        """A response failed and waits to be asked for again."""
+        return self._retry_at is not None
 
     def open(self, now: float) -> list[Command]:
         """A session is there that may be asked."""
@@ -131,11 +141,17 @@ class ResponseGate:
         self._current = _after_interruption(self._current)
         self._retry_at = None
         self._overdue_at = None
+        self._yields, self._answer_due = True, False
 
-    def caller_stopped(self, now: float) -> None:
-        """The caller's turn is over: the model answers by itself."""
+    def caller_stopped(self, now: float, *, asks: bool = False) -> list[Command]:
+        """The caller's turn is over: the model answers by itself, unless we must ask for that (`asks`)."""
+        self._answer_due = True
         if self.active is None:
             self._overdue_at = now + CREATED_S
+        if not asks:
+            return []
+        self._yields = False
+        return self.request(Wish.ANSWER, now)
 
     def created(self, response_id: str, now: float) -> None:
         """The model began a response."""
@@ -145,6 +161,8 @@ class ResponseGate:
             self._wanted = None
         self._retry_at = None
         self._overdue_at = now + STALL_S
+        self._yields = self._yields and not self._answer_due
+        self._answer_due = False
 
     def spoke(self, response_id: str, now: float) -> None:
         """Audio of a response came."""
@@ -162,9 +180,11 @@ class ResponseGate:
         elif self.active is None:
             # It ended before it was announced.
             ended, self._asked = self._asked, None
+            if self._answer_due and event.status != "cancelled":
+                self._yields = self._answer_due = False
         else:
             return commands
-        self._overdue_at = None
+        self._overdue_at = now + CREATED_S if self._answer_due else None
         if event.status == "failed":
             commands += self._failed(event, ended, now)
         elif event.status != "cancelled":
@@ -194,7 +214,7 @@ class ResponseGate:
         if owed is not None and owed.wish is Wish.PROMPT:
             owed = None
         self.active = self._asked = self._current = self._wanted = None
-        self._spoke = False
+        self._spoke = self._yields = self._answer_due = False
         self._retry_at = self._overdue_at = None
         return owed
 
@@ -226,6 +246,7 @@ class ResponseGate:
             or self.active is not None
             or self._asked is not None
             or self._retry_at is not None
+            or (self._yields and self._wanted.wish is not Wish.FAREWELL)
         ):
             return []
         event_id = self.event_id("respond")

@@ -91,6 +91,11 @@ class Uplink:
             return self._dropped_ms
         return self._dropped_ms + max(self._media_end_ms - self._sent_end_ms - BACKLOG_MS_MAX, 0)
 
+    @property
+    def given_ms(self) -> int:
+        """Media time up to which the session was given audio, the silence that was filled in included."""
+        return self.media_end_ms + self._filled_ms
+
     def start_stream(self) -> None:
         """A new stream of Twilio's carries the call: its timestamps start again."""
         self._stream_starts = True
@@ -150,6 +155,10 @@ class Uplink:
         if upsampler is None:
             return ulaw
         return upsampler.process(g711.ulaw_to_pcm16(ulaw)).astype("<i2", copy=False).tobytes()
+
+    def heard_since(self, start_ms: int) -> bytes:
+        """Return the caller's audio from a media time on as it came, μ-law, gaps left out."""
+        return b"".join(ulaw for _, ulaw in self._between(start_ms, self._media_end_ms or 0))
 
     def close(self) -> None:
         """The session is gone: audio waits for the next one."""
