@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from call_world.line import LOUD
-from call_world.model import BLOCK_MS, PREFIX_MS, SILENCE_MS
+from call_world import endings
+from call_world.manners import Manners, counted
+from call_world.model import BLOCK_MS, PREFIX_MS
 from call_world.understanding import Understanding
 from trunkline_common.call_events import AgentTurn, CallEnded, CallerTurn, ModelConnected, Verdict
-from trunkline_common.control import NextStep, StopReason
+from trunkline_common.control import StopReason
 from trunkline_worker import commands, events
 from trunkline_worker.call import LINGER_S
 from trunkline_worker.correction import TRUNCATE_MARGIN_MS
@@ -19,16 +20,6 @@ from trunkline_worker.uplink import BACKLOG_MS_MAX, RESTORED_MS_MAX
 
 if TYPE_CHECKING:
     from call_world.world import World
-
-ROUNDING_MS = 2
-LATE_MS_MAX = 10
-"""By this much the world is late at most when it wakes the call."""
-
-FALLBACK_VERDICTS = {
-    *(Verdict.MODEL_LOST, Verdict.MODEL_REFUSED, Verdict.RATE_LIMITED),
-    *(Verdict.WORKER_STOPPED, Verdict.GATEWAY_LOST),
-}
-CALLER_VERDICTS = {Verdict.CALLER_HUNG_UP, Verdict.CALLER_LEFT_EARLY, Verdict.BAD_STREAM}
 
 
 class Checks:
@@ -53,16 +44,8 @@ class Checks:
         self._asked_for_response = False
         # The caller's audio.
         self._stream_end_ms = -1
-        self._loud_bytes_in = 0
-        self._loud_bytes_out = 0
         self._listens = False
-        self._loud_run_ms = 0
-        """Of the caller's voice, without a pause that ends a turn."""
-        self._pause_ms = 0
-        self._speaking: str | None = None
-        self._given_ms = 0
-        """Audio for the model since the caller began to speak."""
-        self._ignored: set[str] = set()
+        self._manners = Manners(world)
         # The agent's audio.
         self._attached = False
         self._generation = 0
@@ -93,14 +76,15 @@ class Checks:
             case events.CallerAudio(t_ms, ulaw):
                 end_ms = t_ms + len(ulaw) // 8
                 if end_ms > self._stream_end_ms:
-                    self._on_voice(ulaw, end_ms - len(ulaw) // 8 - self._stream_end_ms)
+                    gap_ms = end_ms - len(ulaw) // 8 - self._stream_end_ms
+                    self._manners.voice(ulaw, gap_ms, listens=self._is_open and self._listens)
                 self._stream_end_ms = max(end_ms, self._stream_end_ms)
             case events.Attached():
                 self._attached, self._stream_end_ms = True, -1
+                self._manners.stream_changed()
                 self._line_broke()
             case events.StreamStopped(reason):
                 self._line_broke()
-                self._loud_run_ms = self._pause_ms = 0
                 self._attached = False
                 self._on_stopped(reason)
             case events.MarkPlayed(name):
@@ -115,27 +99,12 @@ class Checks:
                 if event.session == self._in_use:
                     self._on_model(event)
 
-    def _on_voice(self, ulaw: bytes, gap_ms: int) -> None:
-        if self._is_open and self._listens:
-            self._loud_bytes_in += ulaw.count(LOUD)
-        loud_ms = ulaw.count(LOUD) // 8
-        self._pause_ms = max(gap_ms, 0) if loud_ms else self._pause_ms + len(ulaw) // 8 + max(gap_ms, 0)
-        if self._pause_ms >= SILENCE_MS:
-            self._loud_run_ms = 0
-        self._loud_run_ms += loud_ms
-
     def _on_stopped(self, reason: StopReason) -> None:
-        verdicts = {
-            StopReason.CALLER_HUNG_UP: Verdict.CALLER_HUNG_UP,
-            StopReason.BAD_STREAM: Verdict.BAD_STREAM,
-        }
-        verdict = verdicts.get(reason)
+        verdict = endings.demanded(reason, agent_was_heard=self._agent_was_heard)
         since = self._served_since
         self._served_to_the_end = self._is_open and since is not None and self._world.now > since + 1
         if verdict is None:
             return
-        if verdict is Verdict.CALLER_HUNG_UP and not self._agent_was_heard:
-            verdict = Verdict.CALLER_LEFT_EARLY
         self._verdict = verdict
         self._must_end_by = self._world.now + LINGER_S + 0.1
 
@@ -152,9 +121,9 @@ class Checks:
                     self._response_items[self._active_response].add(item_id)
             case events.SpeechStarted(_, item_id, audio_start_ms):
                 self._speech_at_ms[item_id] = audio_start_ms
-                self._speaking, self._given_ms = item_id, 0
+                self._manners.speech_started(item_id)
             case events.SpeechStopped():
-                self._speaking = None
+                self._manners.speaking = None
             case events.AudioDelta(_, response_id, item_id, audio):
                 self._active_response, self._asked_for_response = response_id, False
                 self._received_bytes[item_id] += len(audio)
@@ -197,7 +166,7 @@ class Checks:
             case commands.CloseSession(session):
                 self._open.remove(session)
                 if session == self._in_use:
-                    self._speaking = None
+                    self._manners.speaking = None
                     self._in_use, self._first_in_use = None, False
                     # The next session hears again what was not written down.
                     self._speech_at_ms = {
@@ -214,7 +183,7 @@ class Checks:
                 assert ulaw
                 assert len(ulaw) % FRAME_BYTES == 0
                 if ulaw in SOFT:
-                    self._on_filler()
+                    self._manners.filler()
                     return
                 self._unmarked_bytes += len(ulaw)
             case commands.PutMark(generation, name):
@@ -224,33 +193,13 @@ class Checks:
                 self._generation = generation
             case commands.Count(measure):
                 self._world.saw(measure)
-                self._on_count(measure)
+                counted(measure, self._manners, self._cause, attached=self._attached)
             case commands.Record(event):
                 self._on_record(event)
             case commands.HangUp():
                 self._hung_up = True
             case commands.Finish():
                 self._finish = command
-
-    def _on_filler(self) -> None:
-        assert self._world.agent.filler == "soft"
-        assert self._speaking is None, "sound while the caller speaks"
-
-    def _on_count(self, measure: commands.Measure) -> None:
-        """Speech is not ignored while nothing plays, and a cough does not stop the agent."""
-        guard_ms = self._world.agent.min_speech_ms
-        match measure:
-            case commands.Measure.SHORT_SPEECH:
-                assert guard_ms
-                assert isinstance(self._cause, events.SpeechStopped)
-                assert self._loud_run_ms < guard_ms or not self._world.line.delays_were_even
-                self._ignored.add(self._cause.item_id)
-                del self._speech_at_ms[self._cause.item_id]
-            case commands.Measure.BARGE_IN if guard_ms and self._attached:
-                told = self._given_ms >= guard_ms + SILENCE_MS
-                assert self._loud_run_ms >= guard_ms or told, (
-                    f"{self._loud_run_ms} ms of sound stopped the agent"
-                )
 
     def _on_client_event(self, event: commands.ClientEvent, session: int | None) -> None:
         self._world.saw(type(event).__name__)
@@ -262,17 +211,16 @@ class Checks:
         match event:
             case commands.AppendAudio(audio):
                 assert audio
-                self._given_ms += len(audio) // self._bytes_per_ms
+                self._manners.given(len(audio) // self._bytes_per_ms)
                 limit_ms = BACKLOG_MS_MAX if self._first_in_use else RESTORED_MS_MAX
                 if isinstance(self._cause, events.SessionConfigured):
                     assert len(audio) <= limit_ms * self._bytes_per_ms
                 if isinstance(self._cause, events.CallerAudio):
-                    self._loud_bytes_out += audio.count(LOUD)
+                    self._manners.given_frame(audio)
             case commands.CreateResponse():
                 assert self._active_response is None, "the model is answering already"
                 assert not self._asked_for_response, "asked twice"
-                if not self._world.agent.min_speech_ms:
-                    assert self._speaking is None, "asked to speak while the caller does"
+                self._manners.asked_to_speak()
                 self._asked_for_response = True
             case commands.CancelResponse(_, response_id):
                 assert response_id == self._active_response
@@ -298,7 +246,7 @@ class Checks:
     def _on_delete(self, item_id: str) -> None:
         world = self._world
         assert world.session is not None
-        if item_id in self._ignored:
+        if item_id in self._manners.ignored:
             return
         assert world.session.items[item_id].role == "assistant"
         if world.session.items[item_id].is_text:
@@ -307,7 +255,7 @@ class Checks:
         if world.line.delays_were_even:
             # Of what is shorter than the margin, less than the margin was heard.
             heard_ms = world.line.heard_ms(item_id)
-            allowed_ms = TRUNCATE_MARGIN_MS + self._behind_ms
+            allowed_ms = TRUNCATE_MARGIN_MS + self._world.line.behind_ms
             assert heard_ms <= allowed_ms, f"{heard_ms} ms were heard"
 
     def _on_mark(self, generation: int, name: str) -> None:
@@ -348,7 +296,7 @@ class Checks:
             return
         error_ms = self._understood.error_ms(turn, turn.start_ms + PREFIX_MS)
         # Silence that was filled in while a frame was on its way lies in the padding before speech.
-        allowed_ms = BLOCK_MS + self._jitter_ms + (0 if line.silence_is_sent else line.frame_ms)
+        allowed_ms = BLOCK_MS + self._world.line.jitter_ms + (0 if line.silence_is_sent else line.frame_ms)
         assert error_ms <= allowed_ms, f"speech began {error_ms} ms off"
 
     def _on_agent_turn(self, turn: AgentTurn) -> None:
@@ -367,7 +315,7 @@ class Checks:
             and self._world.call.state.value == "talking"
         ):
             behind_ms = min(line.heard_ms(turn.item_id), turn.generated_ms) - turn.heard_ms
-            assert behind_ms <= self._behind_ms, f"the caller heard {behind_ms} ms more"
+            assert behind_ms <= self._world.line.behind_ms, f"the caller heard {behind_ms} ms more"
 
     def _check_heard(self, item_id: str, claimed_ms: float) -> None:
         """Nothing may be taken as heard that was not, but for what jitter leaves open.
@@ -376,7 +324,7 @@ class Checks:
         """
         line = self._world.line
         ahead_ms = claimed_ms - line.heard_ms(item_id)
-        allowed_ms = self._jitter_ms
+        allowed_ms = self._world.line.jitter_ms
         if item_id in self._cut_by_line or not line.is_up:
             allowed_ms += MARK_EVERY_MS + 2_000 * line.one_way_s
         assert ahead_ms <= allowed_ms, f"{ahead_ms} ms of {item_id} were not heard"
@@ -391,10 +339,8 @@ class Checks:
         """Check what must hold between two events."""
         assert not self._unmarked_bytes, "audio without a mark behind it"
         if self._world.agent.audio_path == "pcmu" and self._is_open:
-            assert self._loud_bytes_out == self._loud_bytes_in, "the caller's words were lost"
-        if isinstance(self._cause, events.ItemAdded) and self._cause.session == self._in_use:
-            session = self._world.sessions[self._in_use]
-            assert not (self._ignored & session.items.keys()) or not session.alive, "a cough is remembered"
+            self._manners.no_word_is_lost()
+        self._manners.coughs_are_forgotten(self._cause)
         if isinstance(self._cause, events.ResponseDone) and self._cause.status == "cancelled":
             self._check_beliefs(self._cause.response_id)
         if self._world.ended:
@@ -417,7 +363,7 @@ class Checks:
         for item_id in (self._response_items[response_id] & world.session.items.keys()) - self._cut_by_line:
             unheard_ms = self._received_bytes[item_id] / self._bytes_per_ms - world.line.heard_ms(item_id)
             known = world.session.items[item_id].truncated
-            allowed_ms = TRUNCATE_MARGIN_MS + self._jitter_ms
+            allowed_ms = TRUNCATE_MARGIN_MS + self._world.line.jitter_ms
             assert known or unheard_ms <= allowed_ms, f"{item_id} was not heard"
 
     def at_the_end(self) -> None:
@@ -427,37 +373,23 @@ class Checks:
         assert self._ended_recorded
         assert not self._open, "a session was left open"
         self._world.saw(finish.verdict.name)
-        assert (finish.next is NextStep.FALLBACK) == (finish.verdict in FALLBACK_VERDICTS)
-        assert self._hung_up or finish.verdict not in FALLBACK_VERDICTS
-        if self._verdict is not None:
-            assert finish.verdict is self._verdict
-        else:
-            assert finish.verdict not in CALLER_VERDICTS
-        if self._world.agent.min_speech_ms and self._speaking is not None:
+        endings.check(finish, self._verdict, hung_up=self._hung_up)
+        no_turns = set(self._manners.ignored)
+        if self._world.agent.min_speech_ms and self._manners.speaking is not None:
             # Who hangs up in mid-cough leaves no turn.
-            self._speech_at_ms.pop(self._speaking, None)
-        assert set(self._speech_at_ms) <= set(self._positions), "a caller's turn was lost"
-        assert not self._ignored & set(self._positions), "a cough became a turn"
+            no_turns.add(self._manners.speaking)
+        assert set(self._speech_at_ms) - no_turns <= set(self._positions), "a caller's turn was lost"
+        assert not self._manners.ignored & set(self._positions), "a cough became a turn"
         if (
             self._served_to_the_end
             and self._world.line.delays_were_even
             and self._world.line.streams_opened == 1
-            and not self._ignored
+            and not self._manners.ignored
         ):
             self._understood.check_that_nothing_was_lost(self._world.call.duration_ms)
         assert len(set(self._positions.values())) == len(self._positions)
         in_order = [self._positions[item_id] for item_id in self._added if item_id in self._positions]
         assert in_order == sorted(in_order), "turns are out of order"
-
-    @property
-    def _jitter_ms(self) -> float:
-        return 4_000 * self._world.line.jitter_s + ROUNDING_MS
-
-    @property
-    def _behind_ms(self) -> float:
-        """By this much a position may lag: a late wake-up, and a round trip that nobody has measured."""
-        unknown_ms = 0.0 if self._world.line.rtt_reported else 2_000 * self._world.line.one_way_s
-        return self._jitter_ms + LATE_MS_MAX + unknown_ms
 
     @property
     def _bytes_per_ms(self) -> int:

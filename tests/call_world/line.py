@@ -22,6 +22,9 @@ LOUD = 0x55
 SILENCE = 0xFF
 COUGH_S = 0.12
 FILLER_AHEAD_MS = 100
+ROUNDING_MS = 2
+LATE_MS_MAX = 10
+"""By this much the world is late at most when it wakes the call."""
 
 
 @dataclass(slots=True)
@@ -187,6 +190,17 @@ class Line:
         """There is a stream, whatever the worker believes."""
         return self.stream is not None and self.stream.alive
 
+    @property
+    def jitter_ms(self) -> float:
+        """What jitter leaves open about a position."""
+        return 4_000 * self.jitter_s + ROUNDING_MS
+
+    @property
+    def behind_ms(self) -> float:
+        """By this much a position may lag: a late wake-up, and a round trip that nobody has measured."""
+        unknown_ms = 0.0 if self.rtt_reported else 2_000 * self.one_way_s
+        return self.jitter_ms + LATE_MS_MAX + unknown_ms
+
     def heard_ms(self, item_id: str) -> float:
         """Return how much of an item the caller hears, as far as it is decided by now."""
         return sum(segment.ms for segment in self._segments[item_id])
@@ -207,7 +221,9 @@ class Line:
             assert ahead_ms <= FILLER_AHEAD_MS + 2_000 * self.jitter_s, f"{ahead_ms} ms of sound wait"
             stream.filler.append(segment)
             return
-        assert not any(sound.ms and sound.end_at > at + 1e-6 for sound in stream.filler), "an answer waits behind the filler sound"
+        assert not any(sound.ms and sound.end_at > at + 1e-6 for sound in stream.filler), (
+            "an answer waits behind the filler sound"
+        )
         stream.unnamed.append(segment)
 
     def put_mark(self, command: commands.PutMark) -> None:

@@ -245,9 +245,7 @@ class ModelSession:
         self._idles += 1
         waiting = self._idles
         audio_ms = sum(self.items[item].sent_bytes for item in response.items if item in self.items)
-        self._world.after(
-            (idle_ms + audio_ms / self._bytes_per_ms) / 1000, lambda: self._idle_over(waiting)
-        )
+        self._world.after((idle_ms + audio_ms / self._bytes_per_ms) / 1000, lambda: self._idle_over(waiting))
 
     def _idle_over(self, waiting: int) -> None:
         if waiting != self._idles or self._speech_item or self._response or not self.listening:

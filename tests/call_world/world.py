@@ -8,8 +8,8 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 
-from call_world.checks import LATE_MS_MAX, Checks
-from call_world.line import Line
+from call_world.checks import Checks
+from call_world.line import LATE_MS_MAX, Line
 from call_world.model import ModelSession
 from trunkline_worker import commands, events
 from trunkline_worker.agent import Agent, ServerVad

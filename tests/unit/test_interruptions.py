@@ -17,7 +17,7 @@ from trunkline_worker.commands import (
     TruncateItem,
 )
 from trunkline_worker.correction import TRUNCATE_MARGIN_MS
-from trunkline_worker.dialogue import INTERRUPTED_RESPONSES_MAX
+from trunkline_worker.response_gate import INTERRUPTED_RESPONSES_MAX
 
 # The order
 

@@ -11,23 +11,18 @@ Rules:
 * What the model believes it said must be what the caller heard: see `correction`.
 * Where short speech is no interruption (see `speech_guard`), the model neither stops nor answers by itself: both
   are done here, once it is known that the caller speaks.
-* An agent that does not listen during its greeting gets no audio until the greeting was heard, failed, or took too
-  long. Then it gets the last moment before, so that a caller who answers in time is whole; what was said over the
-  greeting earlier is counted as dropped. Replaying it would bring back the echo that the agent shall not hear.
-* Silence that the model took as a turn is no turn of the caller's: it is not written, nor is its answer timed.
+* An agent that does not listen during its greeting gets no audio until it may: see `greeting_ear`.
+* Silence that the model took as a turn is none of the caller's: it is not written, and its answer is not timed.
 * Buffers are keyed by item: one response may hold several, and their events interleave.
 * A lost session loses no words: what Twilio holds plays on; the next session is told what was said and heard, is
   given once the caller's audio that had not become an answered turn, and is asked to speak only if an answer is owed.
 """
-
-from typing import Final
 
 from trunkline_common.call_events import AgentTurn, CallerTurn
 from trunkline_worker import events, realtime_api
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import (
     AppendAudio,
-    CancelResponse,
     ClearPlayback,
     ClientEvent,
     Command,
@@ -41,29 +36,14 @@ from trunkline_worker.commands import (
 from trunkline_worker.conversation import Conversation
 from trunkline_worker.correction import Correction
 from trunkline_worker.filler import FillerSound
+from trunkline_worker.greeting_ear import LISTEN_BACK_MS, GreetingEar
+from trunkline_worker.handover import CONTINUE, LastTurn, debt
 from trunkline_worker.playback import Playback
 from trunkline_worker.resample import ResamplerKind
 from trunkline_worker.response_gate import Request, ResponseGate, Wish
 from trunkline_worker.speech_guard import SpeechGuard
 from trunkline_worker.turn_clock import TurnClock
 from trunkline_worker.uplink import Uplink
-
-UNNOTICED_MS: Final = 700
-"""Speech that a lost session's VAD may not have told of yet: its window, its prefix and the way back."""
-
-CONTINUE: Final = (
-    "The line to you broke for a moment while you were speaking. The caller heard you up to the words that your last "
-    "message ends with. Go on from there in a few words, without greeting or repeating."
-)
-
-LISTEN_S: Final = 20.0
-"""The longest greeting that is not listened to; a longer one must be interruptible."""
-
-LISTEN_BACK_MS: Final = 700
-"""Of the caller's audio before listening begins: who answers at once begins before the last mark is back."""
-
-INTERRUPTED_RESPONSES_MAX: Final = 32
-"""Interrupted responses whose end was not announced; their late audio is ignored."""
 
 
 class Dialogue:
@@ -82,18 +62,14 @@ class Dialogue:
         self._guard = SpeechGuard(agent.min_speech_ms, agent.turn_detection.end_of_speech_ms)
         self._filler = FillerSound(agent.filler)
         self._in_session = self._on_line = False
-        self._held_off = not agent.listen_during_greeting
-        """The session shall not listen yet."""
-        self._listen_by: float | None = None
-        """Then it shall, once the greeting has begun."""
-        self._interrupted: dict[str, None] = {}
+        self._ear = GreetingEar(listens=agent.listen_during_greeting)
         self._speaking_item: str | None = None
         self._unanswered_item: str | None = None
         """The caller's last turn, until audio of an answer comes."""
         self._owes = True
         """The caller waits for the agent to speak."""
         self._taken_ms = 0
-        """Media time up to which the model took the caller's audio as turns."""
+        """Up to this media time the model took the caller's audio as turns."""
         self._hear_again_ms: int | None = None
         """From this media time on the next session hears the caller again."""
 
@@ -103,15 +79,10 @@ class Dialogue:
         return self._uplink.media_end_ms
 
     @property
-    def began(self) -> bool:
-        """A session listened before: the next one must be told."""
-        return self._hear_again_ms is not None
-
-    @property
     def quiet(self) -> bool:
         """Nobody speaks and nobody is about to."""
-        waiting = self._speaking_item or self._unanswered_item
-        return waiting is None and not self._playback.active and not self.gate.busy
+        waits = self._hears_speech or self._unanswered_item is not None
+        return not waits and not self._playback.active and not self.gate.busy
 
     def caller_audio(self, t_ms: int, ulaw: bytes, now: float) -> list[Command]:
         """The caller's audio, towards the model."""
@@ -138,7 +109,7 @@ class Dialogue:
             created = self._conversation.history.replay(self.gate.event_id, self._uplink.between)
         self._correction.session_opened(created)
         commands: list[Command] = [*map(SendToModel, created), *self.gate.open(now)]
-        if self._held_off:
+        if self._ear.is_covered:
             return commands, None, len(created)
         listening, media_start_ms = self._listen(self._hear_again_ms, deaf=deaf)
         return [*commands, *listening], media_start_ms, len(created)
@@ -146,24 +117,22 @@ class Dialogue:
     def session_closed(self, now: float) -> list[Command]:
         """The session is gone: work out what the next one owes; what Twilio holds plays on."""
         self._uplink.close()
-        self._in_session = self._held_off = False
-        span = self._conversation.caller_span(self._speaking_item or self._unanswered_item or "")
+        self._in_session = self._ear.is_covered = False
         broke_off = self._playback.incomplete()
         commands = self._playback.finish_all(now)
         playing = self._playback.generated_ms()
         commands += [*_records(self._conversation.session_lost(playing)), *self._heard()]
         self._correction.session_closed(playing)
-        self._owe(self.gate.lost(), span, now, broke_off=broke_off)
+        self._owe(now, broke_off=broke_off)
         self._speaking_item = self._unanswered_item = None
         self._guard.session_lost()
-        self._interrupted.clear()
         return commands
 
     def greet(self, now: float) -> list[Command]:
         """Let the agent speak first, unless the caller already did and is being answered."""
         if self.gate.active is not None or self._playback.active:
             return []
-        self._listen_by = now + LISTEN_S
+        self._ear.greeted(now)
         return self.gate.request(Wish.GREETING, now, self._with(self._agent.greeting))
 
     def mark_played(self, name: str, now: float) -> list[Command]:
@@ -199,7 +168,7 @@ class Dialogue:
         """Return when `tick` is due."""
         times = (
             self._uplink.fill_at() if self._hears_speech else None,
-            self._listen_by if self._held_off else None,
+            self._ear.wake_at(),
             self._conversation.due_at(),
             self.gate.wake_at(),
         )
@@ -221,11 +190,10 @@ class Dialogue:
     def settle(self, now: float) -> list[Command]:
         """Do what follows from where the talk now is: listen after the greeting, fill a silence that is ours."""
         commands: list[Command] = []
-        if self._held_off and self._in_session and self._listen_by is not None:
-            was_heard = not self.gate.busy and not self._playback.active
-            if was_heard or now >= self._listen_by:
-                self._held_off = False
-                commands, _ = self._listen(self._uplink.media_end_ms - LISTEN_BACK_MS, deaf=True)
+        heard = not self.gate.busy and not self._playback.active
+        if self._in_session and self._ear.is_due(now, heard=heard):
+            self._ear.is_covered = False
+            commands, _ = self._listen(self._uplink.media_end_ms - LISTEN_BACK_MS, deaf=True)
         owes = self._on_line and (self._owes or self.gate.wanted is not None)
         if owes and not self._playback.active and not self._hears_speech:
             self._filler.wait(now, trouble=not self._in_session or self.gate.retries)
@@ -245,14 +213,7 @@ class Dialogue:
             for cut in self._playback.interrupt(now):
                 commands += _records(self._conversation.agent_cut(cut, self._uplink.media_end_ms))
         commands += _records(self._conversation.close(self._uplink.media_end_ms))
-        for measure, amount in (
-            (Measure.CALLER_AUDIO_DROPPED_MS, self._uplink.dropped_ms),
-            (Measure.CALLER_GAP_PADDED_MS, self._uplink.padded_ms),
-            (Measure.CALLER_AUDIO_REPEATED, self._uplink.repeated_frames),
-        ):
-            if amount:
-                commands.append(Count(measure, amount))
-        return commands
+        return [*commands, *self._uplink.counts()]
 
     def on_model(self, event: events.ModelEvent, now: float) -> list[Command]:
         """Apply what the open session says."""
@@ -281,7 +242,7 @@ class Dialogue:
                 self.gate.created(response_id, now)
                 if self._speaking_item is not None and self.gate.wanted in {Wish.PROMPT, Wish.ANSWER}:
                     # Asked for just before the caller began: it does not know their words.
-                    return self._cancel()
+                    return self.gate.cancel()
             case events.ResponseDone():
                 return self._on_response_done(event, now)
             case events.SessionRoundTrip(_, rtt_ms):
@@ -301,7 +262,7 @@ class Dialogue:
         return []
 
     def _on_audio(self, response_id: str, item_id: str, audio: bytes, now: float) -> list[Command]:
-        if response_id in self._interrupted:
+        if self.gate.ignores(response_id):
             return [Count(Measure.LATE_DELTA)]
         self._unanswered_item = None
         self._owes = False
@@ -338,13 +299,11 @@ class Dialogue:
         self.gate.caller_started()
         self._conversation.caller_started(item_id, start_ms)
         commands = self._stop_filler(now)
-        active = self.gate.active
-        if active is not None:
-            self._ignore_response(active)
+        self.gate.ignore_active()
         if self._playback.active:
             self.interruptions += 1
             return [*commands, *self._cut(now, cancel=self._guard.is_on), Count(Measure.BARGE_IN)]
-        return [*commands, *(self._cancel() if self._guard.is_on else [])]
+        return [*commands, *self.gate.cancel()] if self._guard.is_on else commands
 
     def _on_speech_stopped(self, item_id: str, audio_end_ms: int, now: float) -> list[Command]:
         commands = self._decide(now)
@@ -376,20 +335,14 @@ class Dialogue:
     def _stop_filler(self, now: float) -> list[Command]:
         if not self._filler.stop(now):
             return []
-        # Nothing else is in Twilio's buffer, so nothing is cut by this.
-        self._playback.interrupt(now)
+        self._playback.interrupt(now)  # cuts nothing: nothing else is in Twilio's buffer
         return [ClearPlayback(self._playback.generation)]
-
-    def _ignore_response(self, response_id: str) -> None:
-        self._interrupted[response_id] = None
-        if len(self._interrupted) > INTERRUPTED_RESPONSES_MAX:
-            del self._interrupted[next(iter(self._interrupted))]
 
     def _cut(self, now: float, *, cancel: bool = False) -> list[Command]:
         cuts = self._playback.interrupt(now)
         commands: list[Command] = [ClearPlayback(self._playback.generation)]
         if cancel:
-            commands += self._cancel()
+            commands += self.gate.cancel()
         for cut in cuts:
             turns = self._conversation.agent_cut(cut, self._uplink.media_end_ms)
             if self._in_session:
@@ -397,19 +350,12 @@ class Dialogue:
             commands += _records(turns)
         return commands
 
-    def _cancel(self) -> list[Command]:
-        if self.gate.active is None:
-            return []
-        self._ignore_response(self.gate.active)
-        return [SendToModel(CancelResponse(self.gate.event_id("cancel"), self.gate.active))]
-
     def _on_response_done(self, event: events.ResponseDone, now: float) -> list[Command]:
         # One that ended before our cancel reached it is "completed", and was not heard to its end all the same.
-        cut_off = event.status != "completed" or event.response_id in self._interrupted
-        self._interrupted.pop(event.response_id, None)
+        cut_off = event.status != "completed" or self.gate.ignores(event.response_id)
         commands: list[Command] = []
-        if cut_off and self._held_off and self._listen_by is not None:
-            self._listen_by = now
+        if cut_off:
+            self._ear.greeting_failed(now)
         if event.status == "failed":
             self._owes = False  # unless it is asked for again, which the gate knows
             commands.append(Count(Measure.RESPONSE_FAILED, detail=event.reason))
@@ -422,28 +368,21 @@ class Dialogue:
             commands.append(Record(event.usage))
         return [*commands, *self.gate.done(event, now)]
 
-    def _owe(
-        self, owed: Request | None, span: tuple[int, str | None] | None, now: float, *, broke_off: bool
-    ) -> None:
-        """Leave to the next session what the lost one did not do; `span` is the caller's turn under way."""
-        started_ms, words = span if span is not None else (self.media_ms - UNNOTICED_MS, None)
-        if self._speaking_item is not None:
-            self._owes = True
-            self._hear_again_ms = started_ms
-            return
-        if self._unanswered_item is not None and not words and span is not None:
-            # Its words are not known and will not be: it is heard again, written down, and answered.
-            self._hear_again_ms = started_ms
-            return
-        self._hear_again_ms = max(self.media_ms - UNNOTICED_MS, self._taken_ms)
+    def _owe(self, now: float, *, broke_off: bool) -> None:
+        """Leave to the next session what the lost one did not do."""
+        turn = None
+        item_id = self._speaking_item or self._unanswered_item
+        if item_id is not None:
+            start_ms, words = self._conversation.caller_span(item_id) or (None, None)
+            turn = LastTurn(self._speaking_item is None, start_ms, words)
+        go_on = Request(Wish.CONTINUE, self._with(CONTINUE)) if broke_off else None
+        owed = debt(turn, self.gate.lost(), go_on, media_ms=self.media_ms, taken_ms=self._taken_ms)
+        self._hear_again_ms = owed.hear_again_ms
         if self._guard.doubt is not None:
             self._hear_again_ms = min(self._hear_again_ms, self._guard.doubt.start_ms)
-        if broke_off:
-            self.gate.request(Wish.CONTINUE, now, self._with(CONTINUE))
-        elif owed is not None:
-            self.gate.request(owed.wish, now, owed.instructions)
-        elif self._unanswered_item is not None:
-            self.gate.request(Wish.ANSWER, now)
+        self._owes = self._owes or self._speaking_item is not None
+        if owed.request is not None:
+            self.gate.request(owed.request.wish, now, owed.request.instructions)
 
     def _heard(self) -> list[Command]:
         commands: list[Command] = []

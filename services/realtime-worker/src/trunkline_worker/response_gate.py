@@ -18,7 +18,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from trunkline_worker.commands import Command, Count, CreateResponse, Measure, SendToModel
+from trunkline_worker.commands import (
+    CancelResponse,
+    Command,
+    Count,
+    CreateResponse,
+    Measure,
+    SendToModel,
+)
 from trunkline_worker.events import ResponseDone
 
 RETRIES_MAX: Final = 3
@@ -39,6 +46,10 @@ RETRYABLE: Final = frozenset(
     {"rate_limit_exceeded", "inference_rate_limit_exceeded", "server_error", "tokens"}
 )
 """What a failed response may name that passes by itself."""
+
+
+INTERRUPTED_RESPONSES_MAX: Final = 32
+"""Interrupted responses whose end was not announced; their late audio is ignored."""
 
 
 class Wish(IntEnum):
@@ -87,6 +98,7 @@ class ResponseGate:
         self._overdue_at: float | None = None
         self._yields = False
         """The caller speaks, or the model is about to answer that: only a farewell is asked for."""
+        self._interrupted: dict[str, None] = {}
         self._answer_due = False
         """The caller's turn is over, and its answer has not begun."""
 
@@ -175,6 +187,7 @@ class ResponseGate:
     def done(self, event: ResponseDone, now: float) -> list[Command]:
         """The model ended a response."""
         commands: list[Command] = []
+        self._interrupted.pop(event.response_id, None)
         if self.active == event.response_id:
             ended, self.active, self._current = self._current, None, None
         elif self.active is None:
@@ -207,6 +220,24 @@ class ResponseGate:
             return []
         return self._failed_request(asked, now, wait_s=None)
 
+    def ignore_active(self) -> None:
+        """The active response was interrupted: what still comes of it is late."""
+        if self.active is not None:
+            self._interrupted[self.active] = None
+            if len(self._interrupted) > INTERRUPTED_RESPONSES_MAX:
+                del self._interrupted[next(iter(self._interrupted))]
+
+    def ignores(self, response_id: str) -> bool:
+        """Return whether this response was interrupted."""
+        return response_id in self._interrupted
+
+    def cancel(self) -> list[Command]:
+        """Stop the active response, where the model has no reason to."""
+        if self.active is None:
+            return []
+        self.ignore_active()
+        return [SendToModel(CancelResponse(self.event_id("cancel"), self.active))]
+
     def lost(self) -> Request | None:
         """The session is gone; return what it owed and had not begun to say, and forget what it was doing."""
         self._open = False
@@ -215,6 +246,7 @@ class ResponseGate:
             owed = None
         self.active = self._asked = self._current = self._wanted = None
         self._spoke = self._yields = self._answer_due = False
+        self._interrupted.clear()
         self._retry_at = self._overdue_at = None
         return owed
 

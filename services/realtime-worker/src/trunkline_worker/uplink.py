@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from trunkline_worker import g711, resample
+from trunkline_worker.commands import Command, Count, Measure
 from trunkline_worker.events import AudioPath
 
 BYTES_PER_MS: Final = 8
@@ -95,6 +96,15 @@ class Uplink:
     def given_ms(self) -> int:
         """Media time up to which the session was given audio, the silence that was filled in included."""
         return self.media_end_ms + self._filled_ms
+
+    def counts(self) -> list[Command]:
+        """Return what the whole call is counted with."""
+        amounts = (
+            (Measure.CALLER_AUDIO_DROPPED_MS, self.dropped_ms),
+            (Measure.CALLER_GAP_PADDED_MS, self.padded_ms),
+            (Measure.CALLER_AUDIO_REPEATED, self.repeated_frames),
+        )
+        return [Count(measure, amount) for measure, amount in amounts if amount]
 
     def start_stream(self) -> None:
         """A new stream of Twilio's carries the call: its timestamps start again."""
