@@ -121,7 +121,7 @@ class Checks:
                     self._response_items[self._active_response].add(item_id)
             case events.SpeechStarted(_, item_id, audio_start_ms):
                 self._speech_at_ms[item_id] = audio_start_ms
-                self._manners.speech_started(item_id)
+                self._manners.speech_started(item_id, audio_start_ms)
             case events.SpeechStopped():
                 self._manners.speaking = None
             case events.AudioDelta(_, response_id, item_id, audio):

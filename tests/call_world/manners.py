@@ -29,6 +29,8 @@ class Manners:
         self._pause_ms = 0
         self._given_ms = 0
         """Audio for the model since the caller began to speak."""
+        self._began_before = False
+        """The speech is older than the listening: how long it lasted is not known here."""
 
     def voice(self, ulaw: bytes, gap_ms: int, *, listens: bool) -> None:
         """A frame of the caller's comes, after a gap in the timestamps, while a session listens or not."""
@@ -43,9 +45,10 @@ class Manners:
         """Another stream begins with silence."""
         self._loud_run_ms = self._pause_ms = 0
 
-    def speech_started(self, item_id: str) -> None:
+    def speech_started(self, item_id: str, audio_start_ms: int) -> None:
         """The model tells that the caller speaks."""
         self.speaking, self._given_ms = item_id, 0
+        self._began_before = audio_start_ms == 0
 
     def given(self, audio_ms: int) -> None:
         """The model is given audio."""
@@ -78,7 +81,7 @@ class Manners:
     def interruption(self) -> None:
         """The agent was stopped."""
         told = self._given_ms >= self._guard_ms + SILENCE_MS
-        even = self._world.line.delays_were_even
+        even = self._world.line.delays_were_even and not self._began_before
         assert not self._guard_ms or self._loud_run_ms >= self._guard_ms or told or not even, (
             f"{self._loud_run_ms} ms of sound stopped the agent"
         )

@@ -27,7 +27,10 @@ def run(call: Call, now: float, until: float) -> list[Command]:
     """Let time pass, waking the call when it wants to be woken."""
     following = []
     while (wake_at := call.wake_at()) is not None and wake_at <= until:
-        following += call.handle(events.Tick(), max(wake_at, now))
+        now = max(wake_at, now)
+        following += call.handle(events.Tick(), now)
+        due_again = call.wake_at()
+        assert due_again is None or due_again > now, "due again at once"
     return following
 
 

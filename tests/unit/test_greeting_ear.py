@@ -77,10 +77,16 @@ def test_it_listens_at_once_when_the_greeting_failed() -> None:
     assert len(listening(failed)) == 1
 
 
-def test_a_greeting_that_is_too_long_can_be_interrupted() -> None:
+def test_a_greeting_that_was_cut_by_its_own_limit_is_heard_first() -> None:
     call = greeting()
-    for second in range(4, 20):
-        call.handle(events.LineMeasured(None, 1.0), now=float(second))
+
+    assert listening(call.handle(events.ResponseDone(1, "R1", "incomplete", "max", None), now=3.0)) == []
+
+
+def test_a_greeting_that_is_too_long_can_be_interrupted() -> None:
+    call = talking(AGENT)
+    agent_speaks(call, 25_000, now=1.0)
+    call.handle(events.ResponseDone(1, "R1", "completed", "", None), now=4.0)
     due_at = 0.3 + LISTEN_S
 
     assert listening(call.handle(events.Tick(), now=due_at - 0.1)) == []

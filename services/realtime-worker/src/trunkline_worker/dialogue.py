@@ -354,7 +354,7 @@ class Dialogue:
         # One that ended before our cancel reached it is "completed", and was not heard to its end all the same.
         cut_off = event.status != "completed" or self.gate.ignores(event.response_id)
         commands: list[Command] = []
-        if cut_off:
+        if event.status in {"failed", "cancelled"}:
             self._ear.greeting_failed(now)
         if event.status == "failed":
             self._owes = False  # unless it is asked for again, which the gate knows

@@ -77,7 +77,8 @@ class FillerSound:
             return []
         commands: list[Command] = []
         plays_until = max(self._plays_until or now, now)
-        while plays_until - now <= LEAD_S:
+        # At least one piece: by a rounding error, what is due may not be behind the lead yet.
+        while not commands or plays_until - now <= LEAD_S:
             piece = self._pieces[self._filled_ms // PIECE_MS % len(self._pieces)]
             commands += [Play(generation, piece), Count(Measure.FILLER_MS, PIECE_MS)]
             self._filled_ms += PIECE_MS
