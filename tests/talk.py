@@ -16,10 +16,12 @@ from trunkline_worker.commands import (
     SendToModel,
 )
 from trunkline_worker.dialogue import Dialogue
+from trunkline_worker.limits import Limits
 from trunkline_worker.model_link import RETRY_S
 
 SESSION = 1
-AGENT = Agent(audio_path="pcmu")
+AGENT = Agent(audio_path="pcmu", filler="none", limits=Limits(minutes=0, silence_s=0))
+"""Without the sound that fills a silence: it has tests of its own."""
 ATTACHED = events.Attached("gw-1", "MZ1")
 HUNG_UP = events.StreamStopped(StopReason.CALLER_HUNG_UP)
 LOST = events.SessionLost(1, "close-1006", fatal=False)
@@ -32,8 +34,8 @@ STREAM_LOST = events.StreamStopped(StopReason.STREAM_LOST)
 class Talk:
     """One call's talk; `now` is its clock."""
 
-    def __init__(self) -> None:
-        self.dialogue = Dialogue(Agent(audio_path="pcmu"), "polyphase")
+    def __init__(self, agent: Agent = Agent(audio_path="pcmu")) -> None:  # noqa: B008 - it is frozen
+        self.dialogue = Dialogue(agent, "polyphase")
         self.dialogue.resume(now=0.0)
         self.dialogue.session_opened(0.0, deaf=False)
         self.now = 10.0
@@ -62,6 +64,14 @@ class Talk:
 
     def caller_stops(self, item_id: str = "U1", audio_end_ms: int = 1_000) -> list[Command]:
         return self.hear(events.SpeechStopped(SESSION, item_id, audio_end_ms))
+
+    def caller_sends(self, ms: int, code: int = 0x21, from_ms: int = 0) -> list[Command]:
+        """Let 20 ms frames of the caller's come, loud ones unless `code` says otherwise, as time goes by."""
+        following = []
+        for t_ms in range(from_ms, from_ms + ms, 20):
+            self.now += 0.02
+            following += self.dialogue.caller_audio(t_ms, bytes([code]) * 160, self.now)
+        return following
 
     def echo(self, name: str) -> list[Command]:
         return self.dialogue.mark_played(name, self.now)
@@ -92,23 +102,23 @@ def latencies(following: list[Command]) -> list[TurnLatency]:
     return [command.latency for command in following if isinstance(command, RecordLatency)]
 
 
-def new_call() -> Call:
+def new_call(agent: Agent = AGENT) -> Call:
     """Return a call that has not begun."""
-    return Call("CA1", "+1555", "+1666", "wk-1", AGENT, "polyphase")
+    return Call("CA1", "+1555", "+1666", "wk-1", agent, "polyphase")
 
 
-def offered() -> Call:
+def offered(agent: Agent = AGENT) -> Call:
     """Return a call with an open session and no stream."""
-    call = new_call()
+    call = new_call(agent)
     call.start(now=0.0)
     call.handle(events.SessionCreated(1, "sess_1"), now=0.1)
-    call.handle(events.SessionConfigured(1, AGENT.session()), now=0.2)
+    call.handle(events.SessionConfigured(1, agent.session()), now=0.2)
     return call
 
 
-def talking() -> Call:
+def talking(agent: Agent = AGENT) -> Call:
     """Return a call with an open session and a stream."""
-    call = offered()
+    call = offered(agent)
     call.handle(ATTACHED, now=0.3)
     return call
 

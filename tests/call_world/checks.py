@@ -5,29 +5,21 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from call_world.line import LOUD
+from call_world import endings
+from call_world.manners import Manners, counted
 from call_world.model import BLOCK_MS, PREFIX_MS
 from call_world.understanding import Understanding
 from trunkline_common.call_events import AgentTurn, CallEnded, CallerTurn, ModelConnected, Verdict
-from trunkline_common.control import NextStep, StopReason
+from trunkline_common.control import StopReason
 from trunkline_worker import commands, events
 from trunkline_worker.call import LINGER_S
-from trunkline_worker.dialogue import TRUNCATE_MARGIN_MS
+from trunkline_worker.correction import TRUNCATE_MARGIN_MS
+from trunkline_worker.filler import SOFT
 from trunkline_worker.playback import FRAME_BYTES, MARK_EVERY_MS
 from trunkline_worker.uplink import BACKLOG_MS_MAX, RESTORED_MS_MAX
 
 if TYPE_CHECKING:
     from call_world.world import World
-
-ROUNDING_MS = 2
-LATE_MS_MAX = 10
-"""By this much the world is late at most when it wakes the call."""
-
-FALLBACK_VERDICTS = {
-    *(Verdict.MODEL_LOST, Verdict.MODEL_REFUSED, Verdict.RATE_LIMITED),
-    *(Verdict.WORKER_STOPPED, Verdict.GATEWAY_LOST),
-}
-CALLER_VERDICTS = {Verdict.CALLER_HUNG_UP, Verdict.CALLER_LEFT_EARLY, Verdict.BAD_STREAM}
 
 
 class Checks:
@@ -52,8 +44,8 @@ class Checks:
         self._asked_for_response = False
         # The caller's audio.
         self._stream_end_ms = -1
-        self._loud_bytes_in = 0
-        self._loud_bytes_out = 0
+        self._listens = False
+        self._manners = Manners(world)
         # The agent's audio.
         self._attached = False
         self._generation = 0
@@ -83,11 +75,13 @@ class Checks:
         match event:
             case events.CallerAudio(t_ms, ulaw):
                 end_ms = t_ms + len(ulaw) // 8
-                if end_ms > self._stream_end_ms and self._is_open:
-                    self._loud_bytes_in += ulaw.count(LOUD)
+                if end_ms > self._stream_end_ms:
+                    gap_ms = end_ms - len(ulaw) // 8 - self._stream_end_ms
+                    self._manners.voice(ulaw, gap_ms, listens=self._is_open and self._listens)
                 self._stream_end_ms = max(end_ms, self._stream_end_ms)
             case events.Attached():
                 self._attached, self._stream_end_ms = True, -1
+                self._manners.stream_changed()
                 self._line_broke()
             case events.StreamStopped(reason):
                 self._line_broke()
@@ -108,17 +102,11 @@ class Checks:
                     self._on_model(event)
 
     def _on_stopped(self, reason: StopReason) -> None:
-        verdicts = {
-            StopReason.CALLER_HUNG_UP: Verdict.CALLER_HUNG_UP,
-            StopReason.BAD_STREAM: Verdict.BAD_STREAM,
-        }
-        verdict = verdicts.get(reason)
+        verdict = endings.demanded(reason, agent_was_heard=self._agent_was_heard)
         since = self._served_since
         self._served_to_the_end = self._is_open and since is not None and self._world.now > since + 1
         if verdict is None or self._world.call.state.value == "lingering":
             return
-        if verdict is Verdict.CALLER_HUNG_UP and not self._agent_was_heard:
-            verdict = Verdict.CALLER_LEFT_EARLY
         self._verdict = verdict
         self._must_end_by = self._world.now + LINGER_S + 0.1
 
@@ -135,6 +123,9 @@ class Checks:
                     self._response_items[self._active_response].add(item_id)
             case events.SpeechStarted(_, item_id, audio_start_ms):
                 self._speech_at_ms[item_id] = audio_start_ms
+                self._manners.speech_started(item_id, audio_start_ms)
+            case events.SpeechStopped():
+                self._manners.speaking = None
             case events.AudioDelta(_, response_id, item_id, audio):
                 self._active_response, self._asked_for_response = response_id, False
                 self._received_bytes[item_id] += len(audio)
@@ -173,9 +164,11 @@ class Checks:
                 assert session in self._open & self._configured
                 assert self._in_use is None, "the session before was not closed"
                 self._in_use, self._served_since = session, self._world.now
+                self._listens = self._world.sessions[session].listening
             case commands.CloseSession(session):
                 self._open.remove(session)
                 if session == self._in_use:
+                    self._manners.speaking = None
                     self._in_use, self._first_in_use = None, False
                     # The next session hears again what was not written down.
                     self._speech_at_ms = {
@@ -191,6 +184,9 @@ class Checks:
                 assert generation == self._generation
                 assert ulaw
                 assert len(ulaw) % FRAME_BYTES == 0
+                if ulaw in SOFT:
+                    self._manners.filler()
+                    return
                 self._unmarked_bytes += len(ulaw)
             case commands.PutMark(generation, name):
                 self._on_mark(generation, name)
@@ -199,6 +195,7 @@ class Checks:
                 self._generation = generation
             case commands.Count(measure):
                 self._world.saw(measure)
+                counted(measure, self._manners, self._cause, attached=self._attached)
             case commands.Record(event):
                 self._on_record(event)
             case commands.HangUp():
@@ -216,14 +213,16 @@ class Checks:
         match event:
             case commands.AppendAudio(audio):
                 assert audio
+                self._manners.given(len(audio) // self._bytes_per_ms)
                 limit_ms = BACKLOG_MS_MAX if self._first_in_use else RESTORED_MS_MAX
                 if isinstance(self._cause, events.SessionConfigured):
                     assert len(audio) <= limit_ms * self._bytes_per_ms
                 if isinstance(self._cause, events.CallerAudio):
-                    self._loud_bytes_out += audio.count(LOUD)
+                    self._manners.given_frame(audio)
             case commands.CreateResponse():
                 assert self._active_response is None, "the model is answering already"
                 assert not self._asked_for_response, "asked twice"
+                self._manners.asked_to_speak()
                 self._asked_for_response = True
             case commands.CancelResponse(_, response_id):
                 assert response_id == self._active_response
@@ -231,6 +230,11 @@ class Checks:
                 self._on_truncate(item_id, audio_end_ms)
             case commands.DeleteItem(_, item_id):
                 self._on_delete(item_id)
+            case commands.SetTurnDetection():
+                self._listens = True
+                if not isinstance(self._cause, events.SessionConfigured):
+                    self._world.saw("listened after the greeting")
+                    self._understood.first_ms = self._world.call.duration_ms
 
     def _on_truncate(self, item_id: str, audio_end_ms: int) -> None:
         assert self._world.session is not None
@@ -244,6 +248,8 @@ class Checks:
     def _on_delete(self, item_id: str) -> None:
         world = self._world
         assert world.session is not None
+        if item_id in self._manners.ignored:
+            return
         assert world.session.items[item_id].role == "assistant"
         if world.session.items[item_id].is_text:
             # To be told anew, as far as it was heard.
@@ -251,7 +257,7 @@ class Checks:
         if world.line.delays_were_even:
             # Of what is shorter than the margin, less than the margin was heard.
             heard_ms = world.line.heard_ms(item_id)
-            allowed_ms = TRUNCATE_MARGIN_MS + self._behind_ms
+            allowed_ms = TRUNCATE_MARGIN_MS + self._world.line.behind_ms
             assert heard_ms <= allowed_ms, f"{heard_ms} ms were heard"
 
     def _on_mark(self, generation: int, name: str) -> None:
@@ -275,7 +281,8 @@ class Checks:
             case ModelConnected(cause=cause):
                 self._world.saw(f"session {cause}")
                 if cause == "start":
-                    self._understood.first_ms = event.media_start_ms or 0
+                    held_off = not self._world.agent.listen_during_greeting
+                    self._understood.first_ms = 1 << 62 if held_off else event.media_start_ms or 0
             case CallEnded():
                 self._ended_recorded = True
 
@@ -291,7 +298,7 @@ class Checks:
             return
         error_ms = self._understood.error_ms(turn, turn.start_ms + PREFIX_MS)
         # Silence that was filled in while a frame was on its way lies in the padding before speech.
-        allowed_ms = BLOCK_MS + self._jitter_ms + (0 if line.silence_is_sent else line.frame_ms)
+        allowed_ms = BLOCK_MS + self._world.line.jitter_ms + (0 if line.silence_is_sent else line.frame_ms)
         assert error_ms <= allowed_ms, f"speech began {error_ms} ms off"
 
     def _on_agent_turn(self, turn: AgentTurn) -> None:
@@ -310,7 +317,7 @@ class Checks:
             and self._world.call.state.value == "talking"
         ):
             behind_ms = min(line.heard_ms(turn.item_id), turn.generated_ms) - turn.heard_ms
-            assert behind_ms <= self._behind_ms, f"the caller heard {behind_ms} ms more"
+            assert behind_ms <= self._world.line.behind_ms, f"the caller heard {behind_ms} ms more"
 
     def _check_heard(self, item_id: str, claimed_ms: float) -> None:
         """Nothing may be taken as heard that was not, but for what jitter leaves open.
@@ -319,7 +326,7 @@ class Checks:
         """
         line = self._world.line
         ahead_ms = claimed_ms - line.heard_ms(item_id)
-        allowed_ms = self._jitter_ms
+        allowed_ms = self._world.line.jitter_ms
         if item_id in self._cut_by_line or not line.is_up:
             allowed_ms += MARK_EVERY_MS + 2_000 * line.one_way_s
         assert ahead_ms <= allowed_ms, f"{ahead_ms} ms of {item_id} were not heard"
@@ -335,7 +342,8 @@ class Checks:
         assert not self._unmarked_bytes, "audio without a mark behind it"
         lingers = self._world.call.state.value == "lingering"
         if self._world.agent.audio_path == "pcmu" and self._is_open and not lingers:
-            assert self._loud_bytes_out == self._loud_bytes_in, "the caller's words were lost"
+            self._manners.no_word_is_lost()
+        self._manners.coughs_are_forgotten(self._cause)
         if isinstance(self._cause, events.ResponseDone) and self._cause.status == "cancelled":
             self._check_beliefs(self._cause.response_id)
         if self._world.ended:
@@ -358,7 +366,7 @@ class Checks:
         for item_id in (self._response_items[response_id] & world.session.items.keys()) - self._cut_by_line:
             unheard_ms = self._received_bytes[item_id] / self._bytes_per_ms - world.line.heard_ms(item_id)
             known = world.session.items[item_id].truncated
-            allowed_ms = TRUNCATE_MARGIN_MS + self._jitter_ms
+            allowed_ms = TRUNCATE_MARGIN_MS + self._world.line.jitter_ms
             assert known or unheard_ms <= allowed_ms, f"{item_id} was not heard"
 
     def at_the_end(self) -> None:
@@ -368,32 +376,23 @@ class Checks:
         assert self._ended_recorded
         assert not self._open, "a session was left open"
         self._world.saw(finish.verdict.name)
-        assert (finish.next is NextStep.FALLBACK) == (finish.verdict in FALLBACK_VERDICTS)
-        assert self._hung_up or finish.verdict not in FALLBACK_VERDICTS
-        if self._verdict is not None:
-            assert finish.verdict is self._verdict
-        else:
-            assert finish.verdict not in CALLER_VERDICTS
-        assert set(self._speech_at_ms) <= set(self._positions), "a caller's turn was lost"
+        endings.check(finish, self._verdict, hung_up=self._hung_up)
+        no_turns = set(self._manners.ignored)
+        if self._world.agent.min_speech_ms and self._manners.speaking is not None:
+            # Who hangs up in mid-cough leaves no turn.
+            no_turns.add(self._manners.speaking)
+        assert set(self._speech_at_ms) - no_turns <= set(self._positions), "a caller's turn was lost"
+        assert not self._manners.ignored & set(self._positions), "a cough became a turn"
         if (
             self._served_to_the_end
             and self._world.line.delays_were_even
             and self._world.line.streams_opened == 1
+            and not self._manners.ignored
         ):
             self._understood.check_that_nothing_was_lost(self._world.call.duration_ms)
         assert len(set(self._positions.values())) == len(self._positions)
         in_order = [self._positions[item_id] for item_id in self._added if item_id in self._positions]
         assert in_order == sorted(in_order), "turns are out of order"
-
-    @property
-    def _jitter_ms(self) -> float:
-        return 4_000 * self._world.line.jitter_s + ROUNDING_MS
-
-    @property
-    def _behind_ms(self) -> float:
-        """By this much a position may lag: a late wake-up, and a round trip that nobody has measured."""
-        unknown_ms = 0.0 if self._world.line.rtt_reported else 2_000 * self._world.line.one_way_s
-        return self._jitter_ms + LATE_MS_MAX + unknown_ms
 
     @property
     def _bytes_per_ms(self) -> int:

@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING
 
 from trunkline_common.control import StopReason
 from trunkline_worker import commands, events
+from trunkline_worker.filler import SOFT
 
 if TYPE_CHECKING:
     from call_world.world import World
 
 LOUD = 0x55
 SILENCE = 0xFF
+COUGH_S = 0.12
+FILLER_AHEAD_MS = 100
+ROUNDING_MS = 2
+LATE_MS_MAX = 10
+"""By this much the world is late at most when it wakes the call."""
 
 
 @dataclass(slots=True)
@@ -27,6 +33,10 @@ class _Segment:
 
     start_at: float
     ms: float
+
+    @property
+    def end_at(self) -> float:
+        return self.start_at + self.ms / 1000
 
     def cut_at(self, at: float) -> None:
         self.ms = min(self.ms, max((at - self.start_at) * 1000, 0))
@@ -50,6 +60,7 @@ class Stream:
     play_end_at: float = 0.0
     unnamed: list[_Segment] = field(default_factory=list)
     segments: list[_Segment] = field(default_factory=list)
+    filler: list[_Segment] = field(default_factory=list)
     marks: list[_Mark] = field(default_factory=list)
 
 
@@ -185,6 +196,17 @@ class Line:
         """There is a stream, whatever the worker believes."""
         return self.stream is not None and self.stream.alive
 
+    @property
+    def jitter_ms(self) -> float:
+        """What jitter leaves open about a position."""
+        return 4_000 * self.jitter_s + ROUNDING_MS
+
+    @property
+    def behind_ms(self) -> float:
+        """By this much a position may lag: a late wake-up, and a round trip that nobody has measured."""
+        unknown_ms = 0.0 if self.rtt_reported else 2_000 * self.one_way_s
+        return self.jitter_ms + LATE_MS_MAX + unknown_ms
+
     def heard_ms(self, item_id: str) -> float:
         """Return how much of an item the caller hears, as far as it is decided by now."""
         return sum(segment.ms for segment in self._segments[item_id])
@@ -195,8 +217,19 @@ class Line:
         if stream is None:
             return
         ms = len(command.ulaw) / 8
-        segment = _Segment(max(self._down(stream), stream.play_end_at), ms)
+        at = self._down(stream)
+        segment = _Segment(max(at, stream.play_end_at), ms)
         stream.play_end_at = segment.start_at + ms / 1000
+        if command.ulaw in SOFT:
+            voices = (voice.end_at for voice in stream.segments if voice.ms)
+            assert all(end_at <= self._world.now for end_at in voices), "sound over a voice"
+            ahead_ms = 1000 * (stream.play_end_at - at)
+            assert ahead_ms <= FILLER_AHEAD_MS + 2_000 * self.jitter_s, f"{ahead_ms} ms of sound wait"
+            stream.filler.append(segment)
+            return
+        assert not any(sound.ms and sound.end_at > at + 1e-6 for sound in stream.filler), (
+            "an answer waits behind the filler sound"
+        )
         stream.unnamed.append(segment)
 
     def put_mark(self, command: commands.PutMark) -> None:
@@ -218,7 +251,7 @@ class Line:
         if stream is None:
             return
         at = self._down(stream)
-        for segment in stream.segments:
+        for segment in stream.segments + stream.filler:
             segment.cut_at(at)
         stream.play_end_at = min(stream.play_end_at, at)
         dropped = [mark for mark in stream.marks if mark.due_at > at]
@@ -252,6 +285,7 @@ def _talks(world: World, until: float) -> list[tuple[float, float]]:
     at = world.now + world.random.uniform(0.3, 5)
     while at < until + 10:
         length_s = world.random.choice([0.3, 0.8, 2.0, 4.0])
-        talks.append((at, at + length_s))
+        coughs = world.agent.min_speech_ms > 0 and world.options.random() < 0.4
+        talks.append((at, at + (COUGH_S if coughs else length_s)))
         at += length_s + world.random.choice([0.7, 1.5, 4.0, 9.0])
     return talks

@@ -69,6 +69,9 @@ class ModelSession:
         self._speech_item: str | None = None
         self._quiet_ms = 0
         self._unheard = bytearray()
+        self._answers = world.agent.min_speech_ms == 0
+        """It answers and stops by itself."""
+        self._idles = 0
         self._made = 0
 
     # --- Opening
@@ -127,6 +130,7 @@ class ModelSession:
             case commands.ConfigureSession():
                 self._configure(event)
             case commands.CreateResponse(event_id):
+                self._idles += 1
                 if self._response is not None:
                     code = "conversation_already_has_active_response"
                     self._say(events.ModelError(self.number, code, fatal=False, event_id=event_id))
@@ -189,7 +193,8 @@ class ModelSession:
         self._speech_item = self._new_id("U")
         start_ms = max(self.media_ms - PREFIX_MS, 0)
         self._say(events.SpeechStarted(self.number, self._speech_item, start_ms))
-        if self._response is not None:
+        self._idles += 1
+        if self._response is not None and self._answers:
             self._cancel("turn_detected")
 
     def _speech_stops(self) -> None:
@@ -203,7 +208,7 @@ class ModelSession:
             words = None if fate < 0.1 else "what the caller said"
             said = events.CallerText(self.number, item_id, words)
             self._world.after(draw.choice([0.05, 0.3, 1.5, 6.0, 15.0]), lambda: self._say(said))
-        if self._response is None and draw.random() < 0.95:
+        if self._response is None and self._answers and draw.random() < 0.95:
             self._respond()
 
     # --- What it answers
@@ -225,6 +230,7 @@ class ModelSession:
         step = next(response.steps, None)
         if step is None:
             self._response = None
+            self._wait_for_silence(response)
             return
         wait_s, said = step
 
@@ -235,6 +241,26 @@ class ModelSession:
                 self._step(response)
 
         self._world.after(wait_s, say_and_go_on)
+
+    def _wait_for_silence(self, response: Response) -> None:
+        """Count the idle timeout from when the answer must have been heard."""
+        idle_ms = self._world.agent.session()["audio"]["input"]["turn_detection"].get("idle_timeout_ms")
+        if idle_ms is None:
+            return
+        self._idles += 1
+        waiting = self._idles
+        audio_ms = sum(self.items[item].sent_bytes for item in response.items if item in self.items)
+        self._world.after((idle_ms + audio_ms / self._bytes_per_ms) / 1000, lambda: self._idle_over(waiting))
+
+    def _idle_over(self, waiting: int) -> None:
+        if waiting != self._idles or self._speech_item or self._response or not self.listening:
+            return
+        self._world.saw("idle timeout")
+        item_id = self._new_id("S")
+        self._say(events.SilenceCommitted(self.number, item_id))
+        self._add(item_id, "user")
+        if self._answers or self._world.random.random() < 0.5:
+            self._respond()
 
     def _fail(self, response: Response) -> Iterator[Step]:
         if self._world.random.random() < 0.5:

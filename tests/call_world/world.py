@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from call_world import doings
-from call_world.checks import LATE_MS_MAX, Checks
-from call_world.line import Line
+from call_world.checks import Checks
+from call_world.line import LATE_MS_MAX, Line
 from call_world.model import ModelSession
 from trunkline_worker import commands, events
-from trunkline_worker.agent import Agent
+from trunkline_worker.agent import Agent, ServerVad
 from trunkline_worker.call import Call, State
 from trunkline_worker.limits import Limits
 
@@ -35,7 +35,15 @@ class World:
         self.seed = seed
         self.random = random.Random(seed)
         self.now = STARTS_AT
-        self.agent = Agent(audio_path="pcm24k" if self.random.random() < 0.05 else "pcmu")
+        # From a source of its own: a seed's line and model stay what they were before there were these options.
+        self.options = options = random.Random(f"options of {seed}")
+        self.agent = Agent(
+            audio_path="pcm24k" if self.random.random() < 0.05 else "pcmu",
+            turn_detection=ServerVad(idle_timeout_ms=options.choice([None, None, None, 5_000])),
+            listen_during_greeting=options.random() < 0.75,
+            min_speech_ms=options.choice([0, 0, 0, 250, 400]),
+            filler=options.choice(["none", "soft"]),
+        )
         self.doings = doings.Doings(self) if seed % 7 == 6 else None
         if self.doings is not None:
             self.agent = doings.able(self.agent)

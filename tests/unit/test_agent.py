@@ -44,6 +44,23 @@ def test_pcm_has_its_rate_and_pcmu_has_none() -> None:
     assert pcmu["input"]["format"] == pcmu["output"]["format"] == {"type": "audio/pcmu"}
 
 
+def test_silence_is_answered_only_by_an_agent_that_is_told_to() -> None:
+    turn_detection = Agent(turn_detection=ServerVad(idle_timeout_ms=6_000)).listening()
+
+    assert turn_detection["idle_timeout_ms"] == 6_000
+    assert "idle_timeout_ms" not in Agent().listening()
+
+
+@pytest.mark.parametrize("detector", [ServerVad(), SemanticVad()])
+def test_where_short_speech_does_not_count_the_model_does_nothing_by_itself(
+    detector: ServerVad | SemanticVad,
+) -> None:
+    turn_detection = Agent(turn_detection=detector, min_speech_ms=250).listening()
+
+    assert turn_detection["create_response"] is False
+    assert turn_detection["interrupt_response"] is False
+
+
 def test_the_model_answers_and_stops_by_its_own_vad() -> None:
     # The core never cancels at a barge-in, because of this.
     turn_detection = Agent().session()["audio"]["input"]["turn_detection"]

@@ -16,7 +16,8 @@ from trunkline_worker.commands import (
     SendToModel,
     TruncateItem,
 )
-from trunkline_worker.dialogue import INTERRUPTED_RESPONSES_MAX, TRUNCATE_MARGIN_MS
+from trunkline_worker.correction import TRUNCATE_MARGIN_MS
+from trunkline_worker.response_gate import INTERRUPTED_RESPONSES_MAX
 
 # The order
 
@@ -120,6 +121,48 @@ def test_interrupted_responses_whose_end_never_comes_are_bounded() -> None:
 
     assert played(talk.audio(100, response_id="R0")) != []
     assert talk.audio(100, response_id="R1") == [Count(Measure.LATE_DELTA)]
+
+
+def test_two_interruptions_in_a_row_cut_what_each_one_found() -> None:
+    talk = Talk()
+    talk.agent_speaks(3_000)
+    talk.now += 0.15
+    talk.caller_starts("U1")
+    talk.caller_stops("U1")
+    talk.done("R1", status="cancelled", reason="turn_detected")
+    talk.agent_speaks(3_000, "A2", "R2")
+    talk.now += 0.18
+
+    following = talk.caller_starts("U2")
+
+    assert following[0] == ClearPlayback(2)
+    assert sent(following) == [TruncateItem("truncate_2", "A2", 180)]
+    assert talk.audio(250, "A2", "R2") == [Count(Measure.LATE_DELTA)]
+
+
+def test_a_response_that_was_asked_for_just_before_the_caller_spoke_is_cancelled() -> None:
+    # It does not know the caller's words, and would talk over them.
+    talk = Talk()
+    talk.dialogue.greet(talk.now)
+    talk.caller_starts()
+
+    following = talk.hear(events.ResponseCreated(SESSION, "R1"))
+
+    assert sent(following) == [CancelResponse("cancel_2", "R1")]
+    assert talk.audio(250) == [Count(Measure.LATE_DELTA)]
+
+
+def test_an_answer_that_ended_before_its_cancel_arrived_was_cut_all_the_same() -> None:
+    # Its second item was made while the line was already gone: nobody heard it.
+    talk = Talk()
+    talk.agent_speaks(1_000)
+    talk.hear(events.AudioDone(SESSION, "R1", "A1"))
+    talk.now += 0.15
+    talk.dialogue.suspend(talk.now)
+    talk.hear(events.ItemAdded(SESSION, "A2", "assistant"))
+    talk.audio(250, "A2")
+
+    assert DeleteItem("delete_3", "A2") in sent(talk.done())
 
 
 # What the model may believe it said

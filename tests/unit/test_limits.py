@@ -20,9 +20,9 @@ BUSY = replace(CALM, quiet=False)
 
 
 def watch(limits: Limits) -> LimitWatch:
-    gate = ResponseGate()
+    gate = ResponseGate("You are Robin.")
     gate.open(0.0)
-    return LimitWatch(limits, "You are Robin.", gate)
+    return LimitWatch(limits, gate)
 
 
 def spoken(following: list[Command]) -> list[str]:

@@ -50,7 +50,11 @@ EVERYTHING: dict[str, Any] = {
         "threshold": 0.75,
         "prefix_padding_ms": 200,
         "silence_duration_ms": 700,
+        "idle_timeout_ms": 8000,
+        "listen_during_greeting": False,
+        "min_speech_ms": 250,
     },
+    "filler": "none",
     "end_call": True,
     "transfer": {
         "targets": [{"name": "desk", "number": "+12025550160", "description": "A person.", "timeout_s": 30}]
@@ -108,7 +112,12 @@ def test_every_field_reaches_the_agent() -> None:
         noise_reduction="none",
         transcription_model="whisper-1",
         language="no",
-        turn_detection=ServerVad(threshold=0.75, prefix_padding_ms=200, silence_duration_ms=700),
+        turn_detection=ServerVad(
+            threshold=0.75, prefix_padding_ms=200, silence_duration_ms=700, idle_timeout_ms=8000
+        ),
+        listen_during_greeting=False,
+        min_speech_ms=250,
+        filler="none",
         can_end_call=True,
         transfer_targets=(TransferTarget("desk", "+12025550160", "A person.", 30),),
         can_send_digits=True,

@@ -88,6 +88,16 @@ SERVER_EVENTS: list[tuple[BaseModel, events.ModelEvent]] = [
         events.SpeechStopped(SESSION, "item_1", 4256),
     ),
     (
+        openai_types.InputAudioBufferTimeoutTriggered(
+            type="input_audio_buffer.timeout_triggered",
+            event_id="event_1",
+            audio_start_ms=4256,
+            audio_end_ms=10256,
+            item_id="item_1",
+        ),
+        events.SilenceCommitted(SESSION, "item_1"),
+    ),
+    (
         openai_types.ConversationItemAdded(type="conversation.item.added", event_id="event_1", item=ITEM),
         events.ItemAdded(SESSION, "item_1", "assistant"),
     ),

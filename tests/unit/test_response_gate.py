@@ -30,6 +30,56 @@ def done(
     return gate.done(ResponseDone(1, response_id, status, reason, None), now)
 
 
+# While the caller speaks
+
+
+def test_nothing_is_asked_for_while_the_caller_speaks() -> None:
+    # A tool that returns then must not make the model talk over the caller.
+    gate = opened()
+    gate.caller_started()
+
+    assert gate.request(Wish.ANSWER, 1.0) == []
+    assert gate.request(Wish.FAREWELL, 2.0, "Say goodbye.") == []
+
+
+def test_what_waited_for_the_caller_is_part_of_the_answer_that_the_model_gives_by_itself() -> None:
+    gate = opened()
+    gate.caller_started()
+    gate.request(Wish.ANSWER, 1.0)
+    assert gate.caller_stopped(2.0) == []
+    assert gate.tick(2.5) == []
+    gate.created("R1", 3.0)
+
+    assert done(gate) == []
+
+
+def test_where_the_model_does_not_answer_by_itself_it_is_asked() -> None:
+    gate = opened()
+    gate.caller_started()
+
+    assert sent(gate.caller_stopped(2.0, asks=True)) == [CreateResponse("respond_1")]
+
+
+def test_it_is_asked_once_what_the_caller_interrupted_is_done() -> None:
+    gate = opened()
+    gate.created("R1", 0.0)
+    gate.caller_started()
+    gate.cancel()
+    assert gate.caller_stopped(2.0, asks=True) == []
+
+    assert sent(done(gate, status="cancelled")) == [CreateResponse("respond_2")]
+
+
+def test_an_answer_is_overdue_although_the_interrupted_one_ended_only_after_the_turn() -> None:
+    gate = opened()
+    gate.created("R1", 0.0)
+    gate.caller_started()
+    gate.caller_stopped(2.0)
+    done(gate, status="cancelled", now=2.5)
+
+    assert gate.is_overdue(2.5 + CREATED_S)
+
+
 # Asking
 
 
@@ -92,9 +142,22 @@ def test_the_callers_words_replace_what_was_about_to_be_said_but_not_a_farewell(
         gate.created("R1", 0.0)
         gate.request(wish, 0.1, "…")
         gate.caller_started()
+        assert done(gate) == []
+        gate.caller_stopped(1.0)
+        gate.created("R2", 1.1)
 
-    assert done(prompting) == []
-    assert sent(done(leaving)) == [CreateResponse("respond_1", "…")]
+    assert done(prompting, "R2") == []
+    assert sent(done(leaving, "R2")) == [CreateResponse("respond_1", "…")]
+
+
+def test_the_agents_instructions_go_with_every_order() -> None:
+    # Those of a single response replace the session's.
+    gate = ResponseGate("You are Robin.")
+    gate.open(0.0)
+
+    assert sent(gate.request(Wish.GREETING, 0.0, "Say hello.")) == [
+        CreateResponse("respond_1", "You are Robin.\n\nSay hello.")
+    ]
 
 
 def test_a_refusal_because_a_response_is_active_waits_for_its_end() -> None:

@@ -32,7 +32,7 @@ from trunkline_worker.commands import (
     Record,
     SetTurnDetection,
 )
-from trunkline_worker.dialogue import CONTINUE, UNNOTICED_MS
+from trunkline_worker.handover import CONTINUE, UNNOTICED_MS
 from trunkline_worker.model_link import (
     RETRY_S,
     SETUP_S,

@@ -7,6 +7,7 @@ caller takes in everything that was added meanwhile.
 from trunkline_worker import events
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import Command, CreateMessage, SendToModel
+from trunkline_worker.due import earliest
 from trunkline_worker.history import History
 from trunkline_worker.keypad import Keypad
 from trunkline_worker.leaving import Leaving
@@ -21,7 +22,6 @@ class Actions:
     def __init__(
         self, agent: Agent, call_id: str, gate: ResponseGate, playback: Playback, history: History
     ) -> None:
-        self._instructions = agent.instructions
         self._gate = gate
         self._playback = playback
         self._history = history
@@ -122,8 +122,7 @@ class Actions:
     def wake_at(self) -> float | None:
         """Return when `tick` is due, or a departure."""
         leaving_at = None if self._leaving is None else self._leaving.wake_at()
-        times = (self._tools.wake_at(), self._keypad.wake_at(), leaving_at)
-        return min((at for at in times if at is not None), default=None)
+        return earliest(self._tools.wake_at(), self._keypad.wake_at(), leaving_at)
 
     def tick(self, now: float) -> list[Command]:
         """Do what time alone demands."""
@@ -164,6 +163,4 @@ class Actions:
     def _ask(self, wish: Wish, now: float, order: str | None = None) -> list[Command]:
         if self._caller_speaks or self._over:
             return []
-        # Of one response, instructions replace the session's.
-        instructions = None if order is None else f"{self._instructions}\n\n{order}"
-        return self._gate.request(wish, now, instructions)
+        return self._gate.request(wish, now, order)

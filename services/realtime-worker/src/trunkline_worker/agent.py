@@ -25,6 +25,7 @@ _REASONING_MODEL: Final = re.compile(r"gpt-realtime-2(?!\d)")
 
 NoiseReduction = Literal["near_field", "far_field", "none"]
 Eagerness = Literal["low", "medium", "high", "auto"]
+Filler = Literal["none", "soft"]
 ReasoningEffort = Literal["minimal", "low", "medium", "high", "xhigh"]
 
 ANY_LANGUAGE: Final = "auto"
@@ -50,15 +51,25 @@ class ServerVad:
     threshold: float = 0.5
     prefix_padding_ms: int = 300
     silence_duration_ms: int = 500
+    idle_timeout_ms: int | None = None
+    """Silence after an answer until the model speaks again by itself; None: it never does."""
 
     def turn_detection(self) -> dict[str, Any]:
         """Return the fields of `turn_detection` that are this detector's own."""
-        return {
+        fields: dict[str, Any] = {
             "type": "server_vad",
             "threshold": self.threshold,
             "prefix_padding_ms": self.prefix_padding_ms,
             "silence_duration_ms": self.silence_duration_ms,
         }
+        if self.idle_timeout_ms is not None:
+            fields["idle_timeout_ms"] = self.idle_timeout_ms
+        return fields
+
+    @property
+    def end_of_speech_ms(self) -> int:
+        """After so much silence it has told that the caller stopped."""
+        return self.silence_duration_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,11 @@ class SemanticVad:
     def turn_detection(self) -> dict[str, Any]:
         """Return the fields of `turn_detection` that are this detector's own."""
         return {"type": "semantic_vad", "eagerness": self.eagerness}
+
+    @property
+    def end_of_speech_ms(self) -> int:
+        """After so much silence it has told that the caller stopped."""
+        return {"low": 8_000, "high": 2_000}.get(self.eagerness, 4_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +106,11 @@ class Agent:
     language: str = "en"
     noise_reduction: NoiseReduction = "far_field"
     turn_detection: ServerVad | SemanticVad = ServerVad()
+    listen_during_greeting: bool = True
+    min_speech_ms: int = 0
+    """Shorter speech does not stop the agent; 0: all speech does."""
+    filler: Filler = "soft"
+    """What the caller hears while an answer that is owed does not come."""
     max_output_tokens: int | Literal["inf"] = 4096
     speed: float = 1.0
     reasoning_effort: ReasoningEffort = "low"
@@ -109,6 +130,19 @@ class Agent:
             *((agent_tools.send_digits(),) if self.can_send_digits else ()),
         )
 
+    def listening(self) -> dict[str, Any]:
+        """Return `turn_detection` whole.
+
+        Answering, and stopping at an interruption, is left to the model, unless speech may be too short to count:
+        then the core does both.
+        """
+        by_itself = self.min_speech_ms == 0
+        return {
+            **self.turn_detection.turn_detection(),
+            "create_response": by_itself,
+            "interrupt_response": by_itself,
+        }
+
     def session(self, *, deaf: bool = False) -> dict[str, Any]:
         """Return the body of `session.update` (OpenAI: Realtime, GA shape); a `deaf` session looks for no turns.
 
@@ -124,12 +158,7 @@ class Agent:
         audio_input: dict[str, Any] = {
             "format": audio_format,
             "transcription": transcription,
-            # The core leaves answering, and stopping at an interruption, to the model.
-            "turn_detection": {
-                **self.turn_detection.turn_detection(),
-                "create_response": True,
-                "interrupt_response": True,
-            },
+            "turn_detection": self.listening(),
         }
         if deaf:
             audio_input["turn_detection"] = None

@@ -29,6 +29,7 @@ from trunkline_worker.absence import Absence
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import Command, Finish, HangUp, Record
 from trunkline_worker.dialogue import Dialogue
+from trunkline_worker.due import earliest
 from trunkline_worker.limits import LimitWatch, Moment
 from trunkline_worker.model_link import Link, ModelLink
 from trunkline_worker.prices import NO_PRICES, PriceList
@@ -104,7 +105,7 @@ class Call:
         self._verdict = Verdict.NEVER_ATTACHED
         self._gateway_heard_at = 0.0
         self._greeted = False
-        self._limits = LimitWatch(agent.limits, agent.instructions, self._dialogue.gate)
+        self._limits = LimitWatch(agent.limits, self._dialogue.gate)
         self._signs = 0
         """How often the caller has spoken or pressed a key."""
 
@@ -139,26 +140,22 @@ class Call:
             return None
         dialogue_at = self._dialogue.wake_at() if self._model.is_open else None
         silence_at = self._gateway_heard_at + GATEWAY_SILENCE_S if self.state is State.TALKING else None
-        times = [
-            at
-            for at in (
-                self._deadline,
-                self._model.wake_at(),
-                silence_at,
-                dialogue_at,
-                self._dialogue.actions.wake_at(),
-                self._limits.wake_at() if self.state is State.TALKING else None,
-            )
-            if at is not None
-        ]
-        return min(times, default=None)
+        return earliest(
+            self._deadline,
+            self._model.wake_at(),
+            silence_at,
+            dialogue_at,
+            self._dialogue.filler.wake_at(),
+            self._dialogue.actions.wake_at(),
+            self._limits.wake_at() if self.state is State.TALKING else None,
+        )
 
     def handle(self, event: events.Event, now: float) -> list[Command]:
         """Apply one event and return everything that follows from it."""
         if self.state is State.ENDED:
             return []
         if isinstance(event, events.CallerAudio):
-            # Fifty times a second: nothing else can follow from it, and nothing of it is recorded.
+            # Fifty times a second: it changes neither the call's state nor its link to the model.
             self._gateway_heard_at = now
             return self._dialogue.caller_audio(event.t_ms, event.ulaw, now)
         commands = self._apply(event, now)
@@ -170,6 +167,8 @@ class Call:
             commands += self._model.take_over_if_quiet(now)
             if self._dialogue.gate.gave_up:
                 commands += self._hang_up(Verdict.RATE_LIMITED, now)
+        if self.state not in {State.LINGERING, State.ENDED}:
+            commands += self._dialogue.settle(now)
         if self.state is State.LINGERING and not self._dialogue.waits_for_words():
             commands += self._end(now)
         return commands

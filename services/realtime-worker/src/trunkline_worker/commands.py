@@ -237,6 +237,10 @@ class Measure(StrEnum):
     RESPONSE_RETRIED = "response-retried"
     ANSWER_OVERDUE = "answer-overdue"
     """A session owed an answer, stayed connected, and was mute."""
+    SHORT_SPEECH = "short-speech"
+    """Speech over the agent's voice that was too short to stop it."""
+    FILLER_MS = "filler-ms"
+    """Sound played because an answer did not come."""
     CONFIGURATION_DIFFERS = "configuration-differs"
     """The model's echo of the configuration is not what was asked for."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from trunkline_common.call_events import AgentTurn, CallerTurn
+from trunkline_worker.handover import LastTurn
 from trunkline_worker.history import History
 from trunkline_worker.playback import Cut
 
@@ -224,10 +225,10 @@ class Conversation:
             del self._caller[turn.item_id]
             self._due.pop(turn.item_id, None)
 
-    def caller_span(self, item_id: str) -> tuple[int, str | None] | None:
-        """Return the media time at which a turn began, and its words; None when it is unknown or was written."""
+    def last_turn(self, item_id: str, *, is_over: bool) -> LastTurn:
+        """Return what a session that follows must know of the caller's turn under way."""
         turn = self._caller.get(item_id)
-        return None if turn is None else (turn.start_ms, turn.text)
+        return LastTurn(is_over, None, None) if turn is None else LastTurn(is_over, turn.start_ms, turn.text)
 
     def remember_callers(self) -> None:
         """Let the history know the turns whose words are still to come."""

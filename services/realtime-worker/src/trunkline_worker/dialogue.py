@@ -8,14 +8,13 @@ Rules:
   still hold seconds of it.
 * When the line breaks, Twilio's buffer is lost: the same happens, but the model is told to stop as well. What it
   says while there is no line waits for the next one; what was cut is asked for again.
-* What the model believes it said must be what the caller heard: the playing item is truncated at the heard
-  position, an item of which nothing was heard is deleted, a fully heard one is left alone.
-* Buffers are keyed by item: one response may hold several, and their events interleave.
-* A lost session loses no words: what Twilio holds plays on; the next session is told what was said and heard, is
-  given once the caller's audio that had not become an answered turn, and is asked to speak only if an answer is owed.
+* What the model believes it said must be what the caller heard: see `correction`.
+* Where short speech is no interruption (see `speech_guard`), the model neither stops nor answers by itself: both
+  are done here, once it is known that the caller speaks.
+* An agent that does not listen during its greeting gets no audio until it may: see `greeting_ear`.
+* Silence that the model took as a turn is none of the caller's: it is not written, and its answer is not timed.
+* A lost session loses no words: see `handover`.
 """
-
-from typing import Final
 
 from trunkline_common.call_events import AgentTurn, CallerTurn
 from trunkline_worker import events, realtime_refusals
@@ -23,42 +22,30 @@ from trunkline_worker.actions import Actions
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import (
     AppendAudio,
-    CancelResponse,
     ClearPlayback,
     ClientEvent,
     Command,
     Count,
-    CreateMessage,
-    DeleteItem,
     Measure,
     Record,
     RecordLatency,
     SendToModel,
     SetTurnDetection,
-    TruncateItem,
 )
 from trunkline_worker.conversation import Conversation
-from trunkline_worker.playback import Cut, Playback
+from trunkline_worker.correction import Correction
+from trunkline_worker.due import earliest
+from trunkline_worker.filler import FillerSound
+from trunkline_worker.greeting_ear import LISTEN_BACK_MS, GreetingEar
+from trunkline_worker.handover import CONTINUE, debt
+from trunkline_worker.playback import Playback
 from trunkline_worker.prices import NO_PRICES, PriceList
 from trunkline_worker.resample import ResamplerKind
 from trunkline_worker.response_gate import Request, ResponseGate, Wish
+from trunkline_worker.speech_guard import SpeechGuard
 from trunkline_worker.spend import Spend
 from trunkline_worker.turn_clock import TurnClock
 from trunkline_worker.uplink import Uplink
-
-TRUNCATE_MARGIN_MS: Final = 100
-"""The model counts about 85 ms less audio than it sent; truncating beyond its count is an error."""
-
-UNNOTICED_MS: Final = 700
-"""Speech that a lost session's VAD may not have told of yet: its window, its prefix and the way back."""
-
-CONTINUE: Final = (
-    "The line to you broke for a moment while you were speaking. The caller heard you up to the words that your last "
-    "message ends with. Go on from there in a few words, without greeting or repeating."
-)
-
-INTERRUPTED_RESPONSES_MAX: Final = 32
-"""Interrupted responses whose end was not announced; their late audio is ignored."""
 
 
 class Dialogue:
@@ -67,7 +54,7 @@ class Dialogue:
     def __init__(
         self, agent: Agent, resampler: ResamplerKind, call_id: str = "", prices: PriceList = NO_PRICES
     ) -> None:
-        self.gate = ResponseGate()
+        self.gate = ResponseGate(agent.instructions)
         self.spend = Spend(prices, agent.model, agent.transcription_model)
         self.interruptions = 0
         self.agent_was_heard = False
@@ -76,19 +63,21 @@ class Dialogue:
         self._playback = Playback(agent.audio_path, resampler)
         self._conversation = Conversation()
         self.actions = Actions(agent, call_id, self.gate, self._playback, self._conversation.history)
+        self._correction = Correction(self.gate.event_id, self._conversation.history)
         self._clock = TurnClock()
-        self._interrupted: dict[str, None] = {}
+        self._guard = SpeechGuard(agent.min_speech_ms, agent.turn_detection.end_of_speech_ms)
+        self.filler = FillerSound(agent.filler)
+        self._in_session = self._on_line = False
+        self._ear = GreetingEar(listens=agent.listen_during_greeting)
         self._speaking_item: str | None = None
         self._unanswered_item: str | None = None
         """The caller's last turn, until audio of an answer comes."""
+        self._owes = True
+        """The caller waits for the agent to speak."""
         self._taken_ms = 0
-        """Media time up to which the model took the caller's audio as turns."""
+        """Up to this media time the model took the caller's audio as turns."""
         self._hear_again_ms: int | None = None
         """From this media time on the next session hears the caller again."""
-        self._playing_on: set[str] = set()
-        """Items of a lost session that the caller still hears: the session in use knows them as text, if at all."""
-        self._told: set[str] = set()
-        """Items that the session in use was told of."""
 
     @property
     def media_ms(self) -> int:
@@ -96,63 +85,62 @@ class Dialogue:
         return self._uplink.media_end_ms
 
     @property
-    def began(self) -> bool:
-        """A session listened before: the next one must be told."""
-        return self._hear_again_ms is not None
-
-    @property
     def quiet(self) -> bool:
         """Nobody speaks and nobody is about to."""
-        waiting = self._speaking_item or self._unanswered_item
-        return waiting is None and not self._playback.active and not self.gate.busy
+        waits = self._hears_speech or self._unanswered_item is not None
+        return not waits and not self._playback.active and not self.gate.busy
 
     def caller_audio(self, t_ms: int, ulaw: bytes, now: float) -> list[Command]:
         """The caller's audio, towards the model."""
         audio = self._uplink.push(t_ms, ulaw, now)
-        return [SendToModel(AppendAudio(audio))] if audio else []
+        commands: list[Command] = [SendToModel(AppendAudio(audio))] if audio else []
+        if self._guard.doubt is not None:
+            commands += self._decide(now)
+        if self.filler.is_waiting and self.filler.caller_voice(ulaw):
+            commands += self._stop_filler(now)
+        return commands
 
     def session_opened(self, now: float, *, deaf: bool) -> tuple[list[Command], int | None, int]:
         """A session is configured; a `deaf` one does not look for turns yet, and is told of the call so far.
 
+        It listens from now on, or once the greeting was heard.
         Return also the media time of the first audio that it got, and how many items it was told.
         """
         created: list[ClientEvent] = []
+        self._in_session = True
         if self._hear_again_ms is not None:
             self._conversation.heard_again(self._hear_again_ms)
         if deaf:
             self._conversation.remember_callers()
             created = self._conversation.history.replay(self.gate.event_id, self._uplink.between)
-        self._told = {event.item_id for event in created if isinstance(event, CreateMessage)}
         self.actions.session_opened()
+        self._correction.session_opened(created)
         commands: list[Command] = [*map(SendToModel, created), *self.gate.open(now)]
-        if deaf:
-            turn_detection = self._agent.session()["audio"]["input"]["turn_detection"]
-            commands.append(SendToModel(SetTurnDetection(self.gate.event_id("listen"), turn_detection)))
-        audio, media_start_ms = self._uplink.open(self._hear_again_ms)
-        if audio:
-            commands.append(SendToModel(AppendAudio(audio)))
-        return commands, media_start_ms, len(created)
+        if self._ear.is_covered:
+            return commands, None, len(created)
+        listening, media_start_ms = self._listen(self._hear_again_ms, deaf=deaf)
+        return [*commands, *listening], media_start_ms, len(created)
 
     def session_closed(self, now: float) -> list[Command]:
         """The session is gone: work out what the next one owes; what Twilio holds plays on."""
         self._uplink.close()
-        span = self._conversation.caller_span(self._speaking_item or self._unanswered_item or "")
-        broke_off = self._playback.incomplete()
-        commands = self._playback.finish_all(now)
+        self._in_session = self._ear.is_covered = False
+        broke_off, commands = self._playback.incomplete(), self._playback.finish_all(now)
         playing = self._playback.generated_ms()
         commands += [*_records(self._conversation.session_lost(playing)), *self._heard()]
-        self._playing_on = set(playing)
-        self._owe(self.gate.lost(), span, now, broke_off=broke_off)
+        self._correction.session_closed(playing)
+        self._owe(now, broke_off=broke_off)
         commands += self.actions.session_closed(now)
         self._speaking_item = self._unanswered_item = None
-        self._interrupted.clear()
+        self._guard.session_lost()
         return commands
 
     def greet(self, now: float) -> list[Command]:
         """Let the agent speak first, unless the caller already did and is being answered."""
         if self.gate.active is not None or self._playback.active:
             return []
-        return self.gate.request(Wish.GREETING, now, self._with(self._agent.greeting))
+        self._ear.greeted(now)
+        return self.gate.request(Wish.GREETING, now, self._agent.greeting)
 
     def mark_played(self, name: str, now: float) -> list[Command]:
         """Twilio played everything up to this mark."""
@@ -164,14 +152,15 @@ class Dialogue:
 
     def line_measured(self, twilio_rtt_ms: float | None, bus_rtt_ms: float | None) -> None:
         """The gateway measured the hops around it."""
-        self._clock.line_measured(twilio_rtt_ms, bus_rtt_ms)
-        self._playback.round_trip_ms = self._clock.line_rtt_ms
+        self._playback.round_trip_ms = self._clock.line_measured(twilio_rtt_ms, bus_rtt_ms)
 
     def suspend(self, now: float) -> list[Command]:
         """There is no line: the rest of what Twilio held will not be heard."""
         self._playback.hold()
         self.gate.hold()
         commands = self.actions.line_lost(now)
+        self._on_line = False
+        self.filler.stop(now)
         if not self._playback.active:
             return commands
         return [*commands, *self._cut(now, cancel=True), *self.gate.request(Wish.ANSWER, now)]
@@ -180,25 +169,36 @@ class Dialogue:
         """A stream is there: go on where the line broke, if one did."""
         self._uplink.start_stream()
         self.actions.line_opened()
+        self._on_line = True
         return [*self._playback.release(now), *self.gate.release(now)]
 
     def wake_at(self) -> float | None:
         """Return when `tick` is due."""
-        times = (
-            self._uplink.fill_at() if self._speaking_item is not None else None,
-            self._conversation.due_at(),
-            self.gate.wake_at(),
-        )
-        return min((at for at in times if at is not None), default=None)
+        fill_at = self._uplink.fill_at() if self._hears_speech else None
+        return earliest(fill_at, self._ear.wake_at(), self._conversation.due_at(), self.gate.wake_at())
 
     def tick(self, now: float) -> list[Command]:
         """Do what time alone demands."""
         commands = _records(self._conversation.overdue(now))
-        if self._speaking_item is not None:
+        if self._hears_speech:
             silence = self._uplink.fill(now)
             if silence:
                 commands.append(SendToModel(AppendAudio(silence)))
-        return [*commands, *self.gate.tick(now)]
+        return [*commands, *self._decide(now), *self.gate.tick(now)]
+
+    def settle(self, now: float) -> list[Command]:
+        """Do what follows from where the talk now is: listen after the greeting, fill a silence that is ours."""
+        commands: list[Command] = []
+        if self._in_session and self._ear.is_due(now, heard=not (self.gate.busy or self._playback.active)):
+            self._ear.is_covered = False
+            commands, _ = self._listen(self._uplink.media_end_ms - LISTEN_BACK_MS, deaf=True)
+        owes = self._on_line and (self._owes or self.gate.wanted is not None)
+        if owes and not self._playback.active and not self._hears_speech:
+            self.filler.wait(now, trouble=not self._in_session or self.gate.retries)
+            commands += self.filler.fill(self._playback.generation, now)
+        else:
+            self.filler.end()
+        return commands
 
     def waits_for_words(self) -> bool:
         """A transcript is still to come."""
@@ -211,17 +211,11 @@ class Dialogue:
             for cut in self._playback.interrupt(now):
                 commands += _records(self._conversation.agent_cut(cut, self._uplink.media_end_ms))
         commands += _records(self._conversation.close(self._uplink.media_end_ms))
-        for measure, amount in (
-            (Measure.CALLER_AUDIO_DROPPED_MS, self._uplink.dropped_ms),
-            (Measure.CALLER_GAP_PADDED_MS, self._uplink.padded_ms),
-            (Measure.CALLER_AUDIO_REPEATED, self._uplink.repeated_frames),
-        ):
-            if amount:
-                commands.append(Count(measure, amount))
-        return commands
+        return [*commands, *self._uplink.counts()]
 
     def on_model(self, event: events.ModelEvent, now: float) -> list[Command]:
         """Apply what the open session says."""
+        assert not isinstance(event, events.LinkEvent), "the call handles its link to the model itself"
         match event:
             case events.AudioDelta(_, response_id, item_id, audio):
                 return self._on_audio(response_id, item_id, audio, now)
@@ -232,25 +226,29 @@ class Dialogue:
             case events.SpeechStarted(_, item_id, audio_start_ms):
                 return self._on_speech_started(item_id, audio_start_ms, now)
             case events.SpeechStopped(_, item_id, audio_end_ms):
-                self._speaking_item = None
-                self._unanswered_item = item_id
-                self._clock.speech_stopped(now)
-                self.gate.caller_stopped(now)
-                self.actions.caller_stopped()
-                self._taken_ms = self._uplink.media_ms(audio_end_ms)
-                self._conversation.caller_stopped(item_id, self._taken_ms, now)
+                return self._on_speech_stopped(item_id, audio_end_ms, now)
+            case events.SilenceCommitted():
+                self._clock.speech_started()
+                # Whether the model answers it by itself is not documented where it answers nothing else.
+                return self.gate.request(Wish.PROMPT, now) if self._guard.is_on else []
             case events.ItemAdded(_, item_id, role):
+                if self._guard.forgets(item_id):
+                    return [self._correction.delete(item_id)]
                 self._conversation.added(item_id, role, self.gate.active or "")
             case events.CallerText(_, item_id, text, usage):
                 turns = _records(self._conversation.caller_said(item_id, text))
                 return turns if usage is None else [*turns, Record(self.spend.on_transcription(usage))]
             case events.ResponseCreated(_, response_id):
                 self.gate.created(response_id, now)
+                if self._speaking_item is not None and self.gate.wanted in {Wish.PROMPT, Wish.ANSWER}:
+                    # Asked for just before the caller began: it does not know their words.
+                    return self.gate.cancel()
             case events.ResponseDone():
                 return self._on_response_done(event, now)
             case events.ToolCalled(_, response_id):
-                interrupted = response_id in self._interrupted
-                return self.actions.called(event, self.media_ms, now, interrupted=interrupted)
+                return self.actions.called(
+                    event, self.media_ms, now, interrupted=self.gate.ignores(response_id)
+                )
             case events.McpCallEnded():
                 return self.actions.mcp_call_ended(now)
             case events.SessionRoundTrip(_, rtt_ms):
@@ -260,99 +258,114 @@ class Dialogue:
                 busy = code == realtime_refusals.ALREADY_ANSWERING
                 refused = self.gate.refused(event.event_id, busy=busy, now=now)
                 return [Count(Measure.MODEL_ERROR, detail=detail), *refused]
-            case (
-                events.SessionDelayed()
-                | events.SessionCreated()
-                | events.SessionConfigured()
-                | events.SessionLost()
-            ):
-                raise AssertionError("the call handles its link to the model itself")
         return []
 
     def _on_audio(self, response_id: str, item_id: str, audio: bytes, now: float) -> list[Command]:
-        if response_id in self._interrupted:
+        if self.gate.ignores(response_id):
             return [Count(Measure.LATE_DELTA)]
         self._unanswered_item = None
+        self._owes = False
         self.gate.spoke(response_id, now)
         position = self._conversation.agent_started(item_id, response_id, self._uplink.media_end_ms)
-        commands = [*self._playback.receive(response_id, item_id, audio, now), *self._heard()]
+        commands = self._stop_filler(now)
+        commands += [*self._playback.receive(response_id, item_id, audio, now), *self._heard()]
         latency = self._clock.answered(item_id, position, now)
         if latency is not None:
             commands.append(RecordLatency(latency))
         return commands
 
     def _on_speech_started(self, item_id: str, audio_start_ms: int, now: float) -> list[Command]:
+        start_ms = self._uplink.media_ms(audio_start_ms)
+        if self._guard.is_on and self._playback.audible:
+            self._guard.doubted(item_id, start_ms, self._uplink.given_ms)
+            return self._decide(now)
+        return self._begin_turn(item_id, start_ms, now)
+
+    def _decide(self, now: float) -> list[Command]:
+        """Let speech over the agent's voice become a turn, if it is more than a cough."""
+        doubt = self._guard.doubt
+        if doubt is None:
+            return []
+        caller = self._uplink.heard_since(doubt.start_ms)
+        if self._playback.audible and not self._guard.is_speech(caller, self._uplink.given_ms):
+            return []
+        self._guard.believed()
+        return self._begin_turn(doubt.item_id, doubt.start_ms, now)
+
+    def _begin_turn(self, item_id: str, start_ms: int, now: float) -> list[Command]:
         self._speaking_item = item_id
         self._clock.speech_started()
         self.gate.caller_started()
-        self._conversation.caller_started(item_id, self._uplink.media_ms(audio_start_ms))
-        if self.gate.active is not None:
-            self._ignore_response(self.gate.active)
-        commands = self.actions.caller_spoke(now)
-        if not self._playback.active:
-            return commands
-        self.interruptions += 1
-        return [*self._cut(now), Count(Measure.BARGE_IN), *commands]
+        self._conversation.caller_started(item_id, start_ms)
+        commands = [*self._stop_filler(now), *self.actions.caller_spoke(now)]
+        self.gate.ignore_active()
+        if self._playback.active:
+            self.interruptions += 1
+            commands += [*self._cut(now, cancel=self._guard.is_on), Count(Measure.BARGE_IN)]
+        elif self._guard.is_on:
+            commands += self.gate.cancel()
+        return commands
 
-    def _ignore_response(self, response_id: str) -> None:
-        self._interrupted[response_id] = None
-        if len(self._interrupted) > INTERRUPTED_RESPONSES_MAX:
-            del self._interrupted[next(iter(self._interrupted))]
+    def _on_speech_stopped(self, item_id: str, audio_end_ms: int, now: float) -> list[Command]:
+        commands = self._decide(now)
+        self._taken_ms = self._uplink.media_ms(audio_end_ms)
+        if self._guard.doubt is not None and self._guard.doubt.item_id == item_id:
+            self._guard.ignored()
+            return [*commands, Count(Measure.SHORT_SPEECH)]
+        self._speaking_item = None
+        self._unanswered_item = item_id
+        self._owes = True
+        self._clock.speech_stopped(now)
+        self.actions.caller_stopped()
+        self._conversation.caller_stopped(item_id, self._taken_ms, now)
+        return [*commands, *self.gate.caller_stopped(now, asks=self._guard.is_on)]
+
+    @property
+    def _hears_speech(self) -> bool:
+        return self._speaking_item is not None or self._guard.doubt is not None
+
+    def _listen(self, since_ms: int | None, *, deaf: bool) -> tuple[list[Command], int | None]:
+        commands: list[Command] = []
+        if deaf:
+            event_id = self.gate.event_id("listen")
+            commands.append(SendToModel(SetTurnDetection(event_id, self._agent.listening())))
+        audio, media_start_ms = self._uplink.open(since_ms)
+        if audio:
+            commands.append(SendToModel(AppendAudio(audio)))
+        return commands, media_start_ms
+
+    def _stop_filler(self, now: float) -> list[Command]:
+        if not self.filler.stop(now):
+            return []
+        self._playback.interrupt(now)  # cuts nothing: nothing else is in Twilio's buffer
+        return [ClearPlayback(self._playback.generation)]
 
     def _cut(self, now: float, *, cancel: bool = False) -> list[Command]:
         cuts = self._playback.interrupt(now)
         commands: list[Command] = [ClearPlayback(self._playback.generation)]
-        if cancel and self.gate.active is not None:
-            self._ignore_response(self.gate.active)
-            event_id = self.gate.event_id("cancel")
-            commands.append(SendToModel(CancelResponse(event_id, self.gate.active)))
+        if cancel:
+            commands += self.gate.cancel()
         for cut in cuts:
             turns = self._conversation.agent_cut(cut, self._uplink.media_end_ms)
-            if self._uplink.is_open:
-                commands += (
-                    self._retell(cut) if cut.item_id in self._playing_on else self._forget_unheard(cut)
-                )
+            if self._in_session:
+                commands += self._correction.cut(cut)
             commands += _records(turns)
         return commands
 
-    def _retell(self, cut: Cut) -> list[Command]:
-        """Correct an item that the session knows as text: it cannot be truncated."""
-        self._playing_on.discard(cut.item_id)
-        if cut.fully_heard:
-            return []
-        history = self._conversation.history
-        text, after = history.text_of(cut.item_id), history.before(cut.item_id)
-        commands = [self._delete(cut.item_id)] if cut.item_id in self._told else []
-        if text:
-            event_id = self.gate.event_id("item")
-            commands.append(
-                SendToModel(CreateMessage(event_id, cut.item_id, "assistant", text, after or "root"))
-            )
-        return commands
-
-    def _forget_unheard(self, cut: Cut) -> list[Command]:
-        if cut.heard_ms == 0:
-            return [self._delete(cut.item_id)]
-        end_ms = min(cut.heard_ms, cut.generated_ms - TRUNCATE_MARGIN_MS)
-        if cut.complete and end_ms < cut.heard_ms:
-            # Heard to within the margin: truncating would cost the item its transcript for nothing.
-            return []
-        if end_ms <= 0:
-            return [self._delete(cut.item_id)]
-        return [SendToModel(TruncateItem(self.gate.event_id("truncate"), cut.item_id, end_ms))]
-
     def _on_response_done(self, event: events.ResponseDone, now: float) -> list[Command]:
-        interrupted = event.response_id in self._interrupted
-        self._interrupted.pop(event.response_id, None)
+        interrupted, spoke = self.gate.ignores(event.response_id), self.gate.has_spoken(event.response_id)
+        # One that ended before our cancel reached it is "completed", and was not heard to its end all the same.
+        cut_off = event.status != "completed" or interrupted
         commands: list[Command] = []
-        spoke = self.gate.has_spoken(event.response_id)
+        if event.status in {"failed", "cancelled"}:
+            self._ear.greeting_failed(now)
         if event.status == "failed":
+            self._owes = False  # unless it is asked for again, which the gate knows
             commands.append(Count(Measure.RESPONSE_FAILED, detail=event.reason))
         commands += [*self._playback.finish_response(event.response_id, now), *self._heard()]
-        cut_off = event.status != "completed"
         if cut_off:
             unheard = self._conversation.unheard_items(event.response_id)
-            commands += [self._delete(item_id) for item_id in unheard]
+            commands += [self._correction.delete(item_id) for item_id in unheard]
         commands += _records(self._conversation.response_done(event.response_id, cut_off=cut_off))
         if event.usage is not None:
             commands.append(Record(self.spend.on_response(event.usage)))
@@ -361,39 +374,26 @@ class Dialogue:
             event, self.media_ms, now, interrupted=interrupted, spoke=spoke
         )
 
-    def _owe(
-        self, owed: Request | None, span: tuple[int, str | None] | None, now: float, *, broke_off: bool
-    ) -> None:
-        """Leave to the next session what the lost one did not do; `span` is the caller's turn under way."""
-        started_ms, words = span if span is not None else (self.media_ms - UNNOTICED_MS, None)
-        if self._speaking_item is not None:
-            self._hear_again_ms = started_ms
-            return
-        if self._unanswered_item is not None and not words and span is not None:
-            # Its words are not known and will not be: it is heard again, written down, and answered.
-            self._hear_again_ms = started_ms
-            return
-        self._hear_again_ms = max(self.media_ms - UNNOTICED_MS, self._taken_ms)
-        if broke_off:
-            self.gate.request(Wish.CONTINUE, now, self._with(CONTINUE))
-        elif owed is not None:
-            self.gate.request(owed.wish, now, owed.instructions)
-        elif self._unanswered_item is not None:
-            self.gate.request(Wish.ANSWER, now)
-
-    def _delete(self, item_id: str) -> Command:
-        return SendToModel(DeleteItem(self.gate.event_id("delete"), item_id))
+    def _owe(self, now: float, *, broke_off: bool) -> None:
+        """Leave to the next session what the lost one did not do."""
+        item_id = self._speaking_item or self._unanswered_item
+        is_over = self._speaking_item is None
+        turn = None if item_id is None else self._conversation.last_turn(item_id, is_over=is_over)
+        go_on = Request(Wish.CONTINUE, CONTINUE) if broke_off else None
+        owed = debt(turn, self.gate.lost(), go_on, media_ms=self.media_ms, taken_ms=self._taken_ms)
+        self._hear_again_ms = owed.hear_again_ms
+        if self._guard.doubt is not None:
+            self._hear_again_ms = min(self._hear_again_ms, self._guard.doubt.start_ms)
+        self._owes = self._owes or self._speaking_item is not None
+        if owed.request is not None:
+            self.gate.request(owed.request.wish, now, owed.request.order)
 
     def _heard(self) -> list[Command]:
-        commands: list[Command] = []
-        for item in self._playback.take_heard():
-            turns = self._conversation.agent_heard(item.item_id, item.generated_ms, self._uplink.media_end_ms)
-            commands += _records(turns)
-        return commands
-
-    def _with(self, order: str) -> str:
-        # Of one response, they replace the session's.
-        return f"{self._agent.instructions}\n\n{order}"
+        return [
+            Record(turn)
+            for item in self._playback.take_heard()
+            for turn in self._conversation.agent_heard(item.item_id, item.generated_ms, self.media_ms)
+        ]
 
 
 def _records(turns: "list[CallerTurn] | list[AgentTurn] | list[CallerTurn | AgentTurn]") -> list[Command]:

@@ -132,6 +132,17 @@ class SpeechStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class SilenceCommitted:
+    """The caller was silent for `idle_timeout_ms`: the model took the silence as a turn, and answers it.
+
+    (OpenAI: input_audio_buffer.timeout_triggered.)
+    """
+
+    session: int
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ItemAdded:
     """An item took its place in the model's conversation."""
 
@@ -295,6 +306,7 @@ ModelEvent = (
     | SessionRoundTrip
     | SpeechStarted
     | SpeechStopped
+    | SilenceCommitted
     | ItemAdded
     | ResponseCreated
     | AudioDelta
@@ -307,5 +319,6 @@ ModelEvent = (
     | RateLimits
     | ModelError
 )
+LinkEvent = SessionDelayed | SessionCreated | SessionConfigured | SessionLost
 GatewayEvent = CallerAudio | Attached | MarkPlayed | KeyPressed | StreamStopped | LineMeasured
 Event = GatewayEvent | ModelEvent | ToolReturned | Dialed | Tick | WorkerStopping

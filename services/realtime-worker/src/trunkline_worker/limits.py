@@ -52,9 +52,8 @@ class Moment:
 class LimitWatch:
     """The limits of one call."""
 
-    def __init__(self, limits: Limits, instructions: str, gate: ResponseGate) -> None:
+    def __init__(self, limits: Limits, gate: ResponseGate) -> None:
         self._limits = limits
-        self._instructions = instructions
         self._gate = gate
         self._began_at: float | None = None
         self._quiet_since: float | None = None
@@ -114,11 +113,11 @@ class LimitWatch:
 
     def _ask(self, now: float) -> list[Command]:
         self._asked, self._quiet_since = True, None
-        return self._gate.request(Wish.PROMPT, now, f"{self._instructions}\n\n{ARE_YOU_THERE}")
+        return self._gate.request(Wish.PROMPT, now, ARE_YOU_THERE)
 
     def _say_goodbye(self, limit: str, moment: Moment, now: float) -> list[Command]:
         self._verdict, why = _GOODBYES[limit]
         self._goodbye_until = now + GOODBYE_S
         order = f"{why} Say so kindly and say goodbye, in one or two short sentences. Call no tool."
         reached = Record(LimitReached(limit=limit, at_ms=moment.media_ms))
-        return [reached, *self._gate.request(Wish.FAREWELL, now, f"{self._instructions}\n\n{order}")]
+        return [reached, *self._gate.request(Wish.FAREWELL, now, order)]

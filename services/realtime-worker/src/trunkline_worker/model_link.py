@@ -6,7 +6,8 @@ over at a moment when nobody speaks. A lost one is replaced as fast as the model
 call cannot go on.
 
 A first session is configured whole. A later one is configured deaf (no turn detection), told of the call so far,
-and only then made to listen: otherwise the model would answer while it is being told.
+and only then made to listen: otherwise the model would answer while it is being told. A first one is deaf, too, where
+the agent does not listen during its greeting. When a deaf session is made to listen, the dialogue decides.
 """
 
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from trunkline_worker.commands import (
     UseSession,
 )
 from trunkline_worker.dialogue import Dialogue
+from trunkline_worker.due import earliest
 
 SETUP_S: Final = 2.0
 """Socket, session.created and session.updated together, in each try."""
@@ -136,12 +138,10 @@ class ModelLink:
 
     def wake_at(self) -> float | None:
         """Return when `tick` is due."""
-        times = [self._retry_at]
         if self._attempt is not None:
-            times.append(self._attempt.due_at)
-        elif self._current is not None and not self._is_last:
-            times.append(self._rotate_at)
-        return min((at for at in times if at is not None), default=None)
+            return earliest(self._retry_at, self._attempt.due_at)
+        rotates = self._current is not None and not self._is_last
+        return earliest(self._retry_at, self._rotate_at if rotates else None)
 
     def tick(self, now: float) -> list[Command]:
         """Do what time alone demands."""
@@ -199,7 +199,8 @@ class ModelLink:
     def _open(self, now: float) -> list[Command]:
         self._number += 1
         self._tries += 1
-        self._attempt = _Attempt(self._number, self._cause, now, now + SETUP_S, deaf=self._cause != "start")
+        deaf = self._cause != "start" or not self._agent.listen_during_greeting
+        self._attempt = _Attempt(self._number, self._cause, now, now + SETUP_S, deaf)
         return [OpenSession(self._number)]
 
     def _on_attempt(self, attempt: _Attempt, event: events.ModelEvent, now: float) -> list[Command]:

@@ -8,6 +8,7 @@ Rules:
 
 * Each interruption raises the generation. Marks of an older one were dropped by `clear`, not played: an echo
   counts only while its mark is outstanding.
+* Buffers are keyed by item: one response may hold several, and their events interleave.
 * Items are heard one after the other, in the order of their first audio, however their audio interleaves.
 * Audio is sent in whole 20 ms frames; the rest waits for the next delta and is padded only at the item's end.
 * While there is no line, nothing is sent: it waits for the next stream.
@@ -116,6 +117,11 @@ class Playback:
     def active(self) -> bool:
         """Something was sent, or waits, that the caller has not heard."""
         return bool(self._items)
+
+    @property
+    def audible(self) -> bool:
+        """The caller hears the agent, or is about to."""
+        return bool(self._items) and not self.held
 
     def receive(self, response_id: str, item_id: str, audio: bytes, now: float) -> list[Command]:
         """Take a delta in the session's output format; return what goes to the gateway."""

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from trunkline_worker.agent import (
     Agent,
     Eagerness,
+    Filler,
     NoiseReduction,
     ReasoningEffort,
     SemanticVad,
@@ -69,7 +70,22 @@ class TranscriptionProfile(StrictFields):
     )
 
 
-class ServerVadProfile(StrictFields):
+class _TurnsProfile(StrictFields):
+    """What does not depend on the detector."""
+
+    listen_during_greeting: bool = Field(
+        _BUILT_IN.listen_during_greeting,
+        description="`false`: the caller cannot interrupt the greeting, and what they say over it is not heard",
+    )
+    min_speech_ms: int = Field(
+        _BUILT_IN.min_speech_ms,
+        ge=0,
+        le=1000,
+        description="speech that is shorter (a cough) does not stop the agent, in ms (0–1000); 0: all speech does",
+    )
+
+
+class ServerVadProfile(_TurnsProfile):
     """The caller's turn ends with silence."""
 
     type: Literal["server_vad"] = Field(description="turns by loudness and silence")
@@ -91,9 +107,16 @@ class ServerVadProfile(StrictFields):
         le=5000,
         description="silence that ends a turn, in ms (100–5000); all of it is added to each answer's wait",
     )
+    idle_timeout_ms: int | None = Field(
+        None,
+        ge=5000,
+        le=30000,
+        description="silence after an answer until the agent speaks again by itself, in ms (5000–30000); "
+        "unless set, never",
+    )
 
 
-class SemanticVadProfile(StrictFields):
+class SemanticVadProfile(_TurnsProfile):
     """The caller's turn ends when the thought does."""
 
     type: Literal["semantic_vad"] = Field(description="turns by what was said")
@@ -183,6 +206,10 @@ class Profile(StrictFields):
         discriminator="type",
         description="how the end of the caller's turn is found",
     )
+    filler: Filler = Field(
+        _BUILT_IN.filler,
+        description="what the caller hears while an answer does not come: a `soft` tone, or `none`",
+    )
     end_call: bool = Field(False, description="the agent may hang up, once its goodbye was heard")
     transfer: TransferProfile | None = Field(None, description="whom it may put a caller through to")
     send_digits: bool = Field(
@@ -263,6 +290,9 @@ class Profile(StrictFields):
             language=self.transcription.language,
             noise_reduction=self.noise_reduction,
             turn_detection=self._turn_detection(),
+            listen_during_greeting=self.turn_detection.listen_during_greeting,
+            min_speech_ms=self.turn_detection.min_speech_ms,
+            filler=self.filler,
             max_output_tokens=self.max_output_tokens,
             speed=self.speed,
             reasoning_effort=self.reasoning_effort or built_in.reasoning_effort,
@@ -277,7 +307,9 @@ class Profile(StrictFields):
     def _turn_detection(self) -> ServerVad | SemanticVad:
         match self.turn_detection:
             case ServerVadProfile() as vad:
-                return ServerVad(vad.threshold, vad.prefix_padding_ms, vad.silence_duration_ms)
+                return ServerVad(
+                    vad.threshold, vad.prefix_padding_ms, vad.silence_duration_ms, vad.idle_timeout_ms
+                )
             case SemanticVadProfile() as vad:
                 return SemanticVad(vad.eagerness)
 

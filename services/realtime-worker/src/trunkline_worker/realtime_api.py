@@ -62,6 +62,10 @@ class _SpeechStopped(_Wire, tag="input_audio_buffer.speech_stopped"):
     item_id: str
 
 
+class _TimeoutTriggered(_Wire, tag="input_audio_buffer.timeout_triggered"):
+    item_id: str
+
+
 class _Item(msgspec.Struct):
     id: str
     role: str | None = None
@@ -154,6 +158,7 @@ _Known = (
     | _ErrorEvent
     | _SpeechStarted
     | _SpeechStopped
+    | _TimeoutTriggered
     | _ItemAdded
     | _TranscriptionCompleted
     | _TranscriptionFailed
@@ -233,6 +238,8 @@ def _meaning(wire: _Known, session: int) -> events.ModelEvent | None:
             return events.SpeechStarted(session, item_id, audio_start_ms)
         case _SpeechStopped(audio_end_ms, item_id):
             return events.SpeechStopped(session, item_id, audio_end_ms)
+        case _TimeoutTriggered(item_id):
+            return events.SilenceCommitted(session, item_id)
         case _ItemAdded(item):
             return events.ItemAdded(session, item.id, item.role or "")
         case _TranscriptionCompleted(item_id, transcript, usage):

@@ -4,6 +4,7 @@ Rules:
 
 * While a response is active, or asked for and not yet announced, nothing is asked for: the model would refuse.
   What is wanted meanwhile waits, and only the most important of it.
+* While the caller speaks only a farewell is asked for: the answer to their turn comes after it.
 * With `create_response` the model answers each turn of the caller by itself. Its answer takes in everything that
   the conversation holds, so a plain wish is fulfilled by it.
 * A response that failed for a passing reason (a rate limit is silence for the caller, and no error event) is asked
@@ -17,7 +18,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from trunkline_worker.commands import Command, Count, CreateResponse, Measure, SendToModel
+from trunkline_worker.commands import (
+    CancelResponse,
+    Command,
+    Count,
+    CreateResponse,
+    Measure,
+    SendToModel,
+)
+from trunkline_worker.due import earliest
 from trunkline_worker.events import ResponseDone
 
 RETRIES_MAX: Final = 3
@@ -40,6 +49,10 @@ RETRYABLE: Final = frozenset(
 """What a failed response may name that passes by itself."""
 
 
+INTERRUPTED_RESPONSES_MAX: Final = 32
+"""Interrupted responses whose end was not announced; their late audio is ignored."""
+
+
 class Wish(IntEnum):
     """Why the agent should speak; the greater is the more important."""
 
@@ -59,15 +72,17 @@ class Request:
     """What was asked for."""
 
     wish: Wish
-    instructions: str | None = None
-    """Instead of the session's own, for this one response."""
+    order: str | None = None
+    """What to say, besides the agent's instructions; None: an answer to the conversation."""
     event_id: str = ""
 
 
 class ResponseGate:
     """The responses of one call, through one session after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, instructions: str = "") -> None:
+        self._instructions = instructions
+        """The session's own: those of a single response replace them, so they are given with every order."""
         self.active: str | None = None
         """Id of the response that the model is making."""
         self.gave_up = False
@@ -84,6 +99,11 @@ class ResponseGate:
         self._retries = 0
         self._retry_at: float | None = None
         self._overdue_at: float | None = None
+        self._yields = False
+        """The caller speaks, or the model is about to answer that: nothing is asked for."""
+        self._interrupted: dict[str, None] = {}
+        self._answer_due = False
+        """The caller's turn is over, and its answer has not begun."""
 
     @property
     def busy(self) -> bool:
@@ -97,6 +117,11 @@ class ResponseGate:
         if self._current is not None and not self._spoke:
             wishes.append(self._current.wish)
         return max(wishes, default=None)
+
+    @property
+    def retries(self) -> bool:
+        """A response failed and waits to be asked for again."""
+        return self._retry_at is not None
 
     def open(self, now: float) -> list[Command]:
         """A session is there that may be asked."""
@@ -116,9 +141,9 @@ class ResponseGate:
         self._held = False
         return self._ask(now)
 
-    def request(self, wish: Wish, now: float, instructions: str | None = None) -> list[Command]:
+    def request(self, wish: Wish, now: float, order: str | None = None) -> list[Command]:
         """Ask for a response as soon as none is active; a lesser wish gives way to a greater one."""
-        request = Request(wish, instructions)
+        request = Request(wish, order)
         if self._wanted is None or self._wanted.wish <= wish:
             self._wanted = request
         return self._ask(now)
@@ -131,20 +156,28 @@ class ResponseGate:
         self._current = _after_interruption(self._current)
         self._retry_at = None
         self._overdue_at = None
+        self._yields, self._answer_due = True, False
 
-    def caller_stopped(self, now: float) -> None:
-        """The caller's turn is over: the model answers by itself."""
+    def caller_stopped(self, now: float, *, asks: bool = False) -> list[Command]:
+        """The caller's turn is over: the model answers by itself, unless we must ask for that (`asks`)."""
+        self._answer_due = True
         if self.active is None:
             self._overdue_at = now + CREATED_S
+        if not asks:
+            return []
+        self._yields = False
+        return self.request(Wish.ANSWER, now)
 
     def created(self, response_id: str, now: float) -> None:
         """The model began a response."""
         self.active, self._spoke = response_id, False
         self._current, self._asked = self._asked, None
-        if self._current is None and self._wanted is not None and self._wanted.instructions is None:
+        if self._current is None and self._wanted is not None and self._wanted.order is None:
             self._wanted = None
         self._retry_at = None
         self._overdue_at = now + STALL_S
+        self._yields = self._yields and not self._answer_due
+        self._answer_due = False
 
     def spoke(self, response_id: str, now: float) -> None:
         """Audio of a response came."""
@@ -161,14 +194,17 @@ class ResponseGate:
     def done(self, event: ResponseDone, now: float) -> list[Command]:
         """The model ended a response."""
         commands: list[Command] = []
+        self._interrupted.pop(event.response_id, None)
         if self.active == event.response_id:
             ended, self.active, self._current = self._current, None, None
         elif self.active is None:
             # It ended before it was announced.
             ended, self._asked = self._asked, None
+            if self._answer_due and event.status != "cancelled":
+                self._yields = self._answer_due = False
         else:
             return commands
-        self._overdue_at = None
+        self._overdue_at = now + CREATED_S if self._answer_due else None
         if event.status == "failed":
             commands += self._failed(event, ended, now)
         elif event.status != "cancelled":
@@ -191,6 +227,24 @@ class ResponseGate:
             return []
         return self._failed_request(asked, now, wait_s=None)
 
+    def ignore_active(self) -> None:
+        """The active response was interrupted: what still comes of it is late."""
+        if self.active is not None:
+            self._interrupted[self.active] = None
+            if len(self._interrupted) > INTERRUPTED_RESPONSES_MAX:
+                del self._interrupted[next(iter(self._interrupted))]
+
+    def ignores(self, response_id: str) -> bool:
+        """Return whether this response was interrupted."""
+        return response_id in self._interrupted
+
+    def cancel(self) -> list[Command]:
+        """Stop the active response, where the model has no reason to."""
+        if self.active is None:
+            return []
+        self.ignore_active()
+        return [SendToModel(CancelResponse(self.event_id("cancel"), self.active))]
+
     def lost(self) -> Request | None:
         """The session is gone; return what it owed and had not begun to say, and forget what it was doing."""
         self._open = False
@@ -198,14 +252,14 @@ class ResponseGate:
         if owed is not None and owed.wish is Wish.PROMPT:
             owed = None
         self.active = self._asked = self._current = self._wanted = None
-        self._spoke = False
+        self._spoke = self._yields = self._answer_due = False
+        self._interrupted.clear()
         self._retry_at = self._overdue_at = None
         return owed
 
     def wake_at(self) -> float | None:
         """Return when `tick` is due."""
-        times = [at for at in (self._retry_at, self._overdue_at) if at is not None]
-        return min(times, default=None) if self._open else None
+        return earliest(self._retry_at, self._overdue_at) if self._open else None
 
     def is_overdue(self, now: float) -> bool:
         """Return whether the session is mute: it owes an answer, and nothing comes."""
@@ -230,13 +284,17 @@ class ResponseGate:
             or self.active is not None
             or self._asked is not None
             or self._retry_at is not None
+            or self._yields
         ):
             return []
         event_id = self.event_id("respond")
-        self._asked = Request(self._wanted.wish, self._wanted.instructions, event_id)
+        self._asked = Request(self._wanted.wish, self._wanted.order, event_id)
         self._wanted = None
         self._overdue_at = now + CREATED_S
-        return [SendToModel(CreateResponse(event_id, self._asked.instructions))]
+        return [SendToModel(CreateResponse(event_id, self._with_instructions(self._asked.order)))]
+
+    def _with_instructions(self, order: str | None) -> str | None:
+        return order if order is None or not self._instructions else f"{self._instructions}\n\n{order}"
 
     def _failed(self, event: ResponseDone, ended: Request | None, now: float) -> list[Command]:
         if event.reason not in RETRYABLE:

@@ -16,15 +16,11 @@ class TurnClock:
         self._bus_rtt_ms: float | None = None
         self._speech_ended_at: float | None = None
 
-    @property
-    def line_rtt_ms(self) -> float:
-        """To Twilio and back."""
-        return (self._twilio_rtt_ms or 0) + (self._bus_rtt_ms or 0)
-
-    def line_measured(self, twilio_rtt_ms: float | None, bus_rtt_ms: float | None) -> None:
-        """The gateway measured the hops around it."""
+    def line_measured(self, twilio_rtt_ms: float | None, bus_rtt_ms: float | None) -> float:
+        """The gateway measured the hops around it; return what is known of the way to Twilio and back, in ms."""
         self._twilio_rtt_ms = twilio_rtt_ms if twilio_rtt_ms is not None else self._twilio_rtt_ms
         self._bus_rtt_ms = bus_rtt_ms if bus_rtt_ms is not None else self._bus_rtt_ms
+        return (self._twilio_rtt_ms or 0) + (self._bus_rtt_ms or 0)
 
     def speech_started(self) -> None:
         """The caller speaks: what was not answered yet is not measured."""

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from trunkline_worker import g711, resample
+from trunkline_worker.commands import Command, Count, Measure
 from trunkline_worker.events import AudioPath
 
 BYTES_PER_MS: Final = 8
@@ -91,6 +92,20 @@ class Uplink:
             return self._dropped_ms
         return self._dropped_ms + max(self._media_end_ms - self._sent_end_ms - BACKLOG_MS_MAX, 0)
 
+    @property
+    def given_ms(self) -> int:
+        """Media time up to which the session was given audio, the silence that was filled in included."""
+        return self.media_end_ms + self._filled_ms
+
+    def counts(self) -> list[Command]:
+        """Return what the whole call is counted with."""
+        amounts = (
+            (Measure.CALLER_AUDIO_DROPPED_MS, self.dropped_ms),
+            (Measure.CALLER_GAP_PADDED_MS, self.padded_ms),
+            (Measure.CALLER_AUDIO_REPEATED, self.repeated_frames),
+        )
+        return [Count(measure, amount) for measure, amount in amounts if amount]
+
     def start_stream(self) -> None:
         """A new stream of Twilio's carries the call: its timestamps start again."""
         self._stream_starts = True
@@ -150,6 +165,10 @@ class Uplink:
         if upsampler is None:
             return ulaw
         return upsampler.process(g711.ulaw_to_pcm16(ulaw)).astype("<i2", copy=False).tobytes()
+
+    def heard_since(self, start_ms: int) -> bytes:
+        """Return the caller's audio from a media time on as it came, μ-law, gaps left out."""
+        return b"".join(ulaw for _, ulaw in self._between(start_ms, self._media_end_ms or 0))
 
     def close(self) -> None:
         """The session is gone: audio waits for the next one."""
