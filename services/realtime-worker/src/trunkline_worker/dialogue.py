@@ -236,10 +236,10 @@ class Dialogue:
                 self._unanswered_item = item_id
                 self._clock.speech_stopped(now)
                 self.gate.caller_stopped(now)
-                self.actions.caller_stopped()
                 self._taken_ms = self._uplink.media_ms(audio_end_ms)
                 self._conversation.caller_stopped(item_id, self._taken_ms, now)
             case events.ItemAdded(_, item_id, role):
+                self.gate.added(item_id)
                 self._conversation.added(item_id, role, self.gate.active or "")
             case events.CallerText(_, item_id, text, usage):
                 turns = _records(self._conversation.caller_said(item_id, text))

@@ -4,8 +4,9 @@ Rules:
 
 * While a response is active, or asked for and not yet announced, nothing is asked for: the model would refuse.
   What is wanted meanwhile waits, and only the most important of it.
-* With `create_response` the model answers each turn of the caller by itself. Its answer takes in everything that
-  the conversation holds, so a plain wish is fulfilled by it.
+* With `create_response` the model answers each turn of the caller by itself, so from the caller's first word until
+  that answer begins nothing is asked for, a farewell at most. It takes in everything that the conversation holds by then: a plain wish is
+  fulfilled by it, unless something was sent that the model had not acknowledged when the answer began.
 * A response that failed for a passing reason (a rate limit is silence for the caller, and no error event) is asked
   for again, a few times, after the wait that the model names.
 
@@ -54,6 +55,10 @@ class Wish(IntEnum):
     """Whatever happens, this is said before the call ends."""
 
 
+_KEPT_FOR_LATER: Final = frozenset({Wish.ANSWER, Wish.FAREWELL})
+"""Whatever else is wanted while the caller has the turn is replaced by the answer to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What was asked for."""
@@ -81,6 +86,11 @@ class ResponseGate:
         self._spoke = False
         """Audio of the active response came."""
         self._wanted: Request | None = None
+        self._caller_speaks = False
+        self._answer_due = False
+        """The caller's turn is over, and the model's own answer has not begun."""
+        self._unacknowledged: set[str] = set()
+        """Items that were sent since a response was last asked for, and are not in the conversation yet."""
         self._retries = 0
         self._retry_at: float | None = None
         self._overdue_at: float | None = None
@@ -118,13 +128,24 @@ class ResponseGate:
 
     def request(self, wish: Wish, now: float, instructions: str | None = None) -> list[Command]:
         """Ask for a response as soon as none is active; a lesser wish gives way to a greater one."""
+        if (self._caller_speaks or self._answer_due) and wish not in _KEPT_FOR_LATER:
+            return []
         request = Request(wish, instructions)
         if self._wanted is None or self._wanted.wish <= wish:
             self._wanted = request
         return self._ask(now)
 
+    def sent(self, item_id: str) -> None:
+        """An item was sent that the model should speak of."""
+        self._unacknowledged.add(item_id)
+
+    def added(self, item_id: str) -> None:
+        """An item is in the conversation: responses that begin from now on know it."""
+        self._unacknowledged.discard(item_id)
+
     def caller_started(self) -> None:
         """The caller speaks: the model will answer that, and with it everything that plainly waits."""
+        self._caller_speaks = True
         if self._wanted is not None and self._wanted.wish is not Wish.FAREWELL:
             self._wanted = None
         self._asked = _after_interruption(self._asked)
@@ -134,14 +155,18 @@ class ResponseGate:
 
     def caller_stopped(self, now: float) -> None:
         """The caller's turn is over: the model answers by itself."""
+        self._caller_speaks = False
         if self.active is None:
+            self._answer_due = True
             self._overdue_at = now + CREATED_S
 
     def created(self, response_id: str, now: float) -> None:
         """The model began a response."""
         self.active, self._spoke = response_id, False
         self._current, self._asked = self._asked, None
-        if self._current is None and self._wanted is not None and self._wanted.instructions is None:
+        self._answer_due = False
+        is_plain = self._wanted is not None and self._wanted.instructions is None
+        if self._current is None and is_plain and not self._unacknowledged:
             self._wanted = None
         self._retry_at = None
         self._overdue_at = now + STALL_S
@@ -168,6 +193,7 @@ class ResponseGate:
             ended, self._asked = self._asked, None
         else:
             return commands
+        self._answer_due = False
         self._overdue_at = None
         if event.status == "failed":
             commands += self._failed(event, ended, now)
@@ -198,7 +224,8 @@ class ResponseGate:
         if owed is not None and owed.wish is Wish.PROMPT:
             owed = None
         self.active = self._asked = self._current = self._wanted = None
-        self._spoke = False
+        self._spoke = self._caller_speaks = self._answer_due = False
+        self._unacknowledged.clear()
         self._retry_at = self._overdue_at = None
         return owed
 
@@ -227,6 +254,8 @@ class ResponseGate:
             self._wanted is None
             or not self._open
             or self._held
+            or self._answer_due
+            or (self._caller_speaks and self._wanted.wish is not Wish.FAREWELL)
             or self.active is not None
             or self._asked is not None
             or self._retry_at is not None
@@ -235,6 +264,8 @@ class ResponseGate:
         event_id = self.event_id("respond")
         self._asked = Request(self._wanted.wish, self._wanted.instructions, event_id)
         self._wanted = None
+        # What was sent before is read before.
+        self._unacknowledged.clear()
         self._overdue_at = now + CREATED_S
         return [SendToModel(CreateResponse(event_id, self._asked.instructions))]
 
