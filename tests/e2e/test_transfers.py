@@ -56,6 +56,9 @@ PUT_THROUGH: Final = Conversation(
     ),
 )
 
+COMES_BACK: Final = ("agent-greeting", "agent-moment", "agent-digits-1", "agent-digits-3")
+"""What the agent says to a caller whom nobody else answered."""
+
 KEYS: Final = Conversation(
     "has the agent press keys, and presses one",
     (
@@ -103,9 +106,7 @@ async def test_a_caller_is_put_through_or_comes_back(
     assert told(busy) == [
         "transfer_call: nobody could be reached at front desk (busy). The caller is back on the line with you."
     ]
-    assert [turn.said for turn in busy.rows.turns if turn.speaker == "agent"] == [
-        text_of(said) for said in ("agent-greeting", "agent-moment", "agent-digits-1", "agent-digits-3")
-    ]
+    assert said_by("agent", busy) == [text_of(each) for each in COMES_BACK]
     assert in_logs(running, FRONT_DESK[1:], CALLER[1:]) == []
 
 
@@ -117,12 +118,17 @@ async def test_a_model_that_is_lost_while_somebody_is_called_is_there_again(
         settings={"worker": receptionist}, simulator_options=(*WHAT_THE_MODEL_CALLS, *lost)
     ) as running:
         alone = await call(running, PUT_THROUGH, Callee("no-answer"))
+        happened = await rows(running, "n, kind from events", alone.result.call_sid)
         transfers = await statuses(running, alone)
 
     assert transfers == ["dialing", "no-answer"]
-    assert len(alone.rows.sessions) == 2
+    beyond_the_talk = {"transfer", "model_lost", "model_connected"}
+    assert [kind for _, kind in sorted(happened) if kind in beyond_the_talk] == [
+        *("model_connected", "transfer", "model_lost", "model_connected", "transfer")
+    ]
     assert alone.result.script_finished
     assert (alone.rows.call.outcome, alone.rows.call.reason) == ("success", "caller-hung-up")
+    assert said_by("agent", alone) == [text_of(each) for each in COMES_BACK]
 
 
 async def test_keys_go_both_ways_and_into_no_log(
@@ -247,14 +253,14 @@ def assert_went_on(placed: PlacedCall, said: list[str]) -> None:
     assert [event for event in placed.model_trace if event["event"] == "rejected"] == []
 
 
+def said_by(speaker: str, placed: PlacedCall) -> list[str]:
+    """Return what was said by the caller or the agent."""
+    return [turn.said for turn in placed.rows.turns if turn.speaker == speaker]
+
+
 def told(placed: PlacedCall) -> list[str]:
     """Return the system messages that the model was given."""
-    items = [
-        event["item"]
-        for event in placed.model_trace
-        if event["event"] == "client-event" and event["type"] == "conversation.item.create"
-    ]
-    return [item["content"][0]["text"] for item in items if item.get("role") == "system"]
+    return [event["text"] for event in placed.model_trace if event.get("role") == "system"]
 
 
 def in_logs(running: System, *secrets: str) -> list[str]:

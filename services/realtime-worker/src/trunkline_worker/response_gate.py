@@ -5,8 +5,8 @@ Rules:
 * While a response is active, or asked for and not yet announced, nothing is asked for: the model would refuse.
   What is wanted meanwhile waits, and only the most important of it.
 * With `create_response` the model answers each turn of the caller by itself, so from the caller's first word until
-  that answer begins nothing is asked for, a farewell at most. It takes in everything that the conversation holds by then: a plain wish is
-  fulfilled by it, unless something was sent that the model had not acknowledged when the answer began.
+  that answer begins nothing is asked for, except a farewell. It takes in everything that the conversation holds by
+  then: a plain wish is fulfilled by it, unless it is about an item that was sent and not acknowledged by then.
 * A response that failed for a passing reason (a rate limit is silence for the caller, and no error event) is asked
   for again, a few times, after the wait that the model names.
 
