@@ -1,8 +1,8 @@
 """Whole calls that leave their stream: put through to somebody, keys for a menu; and calls that we place ourselves."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -46,16 +46,6 @@ WHAT_THE_MODEL_CALLS: Final = (
     *("--call", 'caller-digits-2=send_digits:{"digits":"83w5#"}'),
 )
 
-PUT_THROUGH: Final = Conversation(
-    "asks for somebody, waits, and asks for something else",
-    (
-        Step(say="caller-digits-1"),
-        # Beyond the announcement and the ringing.
-        Step(say="caller-digits-3", after_quiet_ms=9_000),
-        Step(hang_up=True),
-    ),
-)
-
 COMES_BACK: Final = ("agent-greeting", "agent-moment", "agent-digits-1", "agent-digits-3")
 """What the agent says to a caller whom nobody else answered."""
 
@@ -72,27 +62,50 @@ KEYS: Final = Conversation(
 SAYS_ONE_THING: Final = Conversation("is called", (Step(say="caller-digits-3"), Step(hang_up=True)))
 
 
+StartReceptionist = Callable[..., AbstractAsyncContextManager[System]]
+
+
 @pytest.fixture
-def receptionist(tmp_path: Path) -> dict[str, str]:
-    """The worker's settings."""
+def start_receptionist(start_system: StartSystem, tmp_path: Path) -> StartReceptionist:
+    """Start a system whose agent can transfer and press keys; the arguments are further options of `sim-openai`."""
     agents = tmp_path / "agents"
     agents.mkdir()
     (agents / "receptionist.yaml").write_text(PROFILE)
-    return {"TRUNKLINE_AGENTS": str(agents)}
+
+    def start(*options: str) -> AbstractAsyncContextManager[System]:
+        return start_system(
+            settings={"worker": {"TRUNKLINE_AGENTS": str(agents)}},
+            simulator_options=(*WHAT_THE_MODEL_CALLS, *options),
+        )
+
+    return start
+
+
+def asks_for_somebody(wait_ms: int) -> Conversation:
+    """Return a caller who asks to be put through, waits so long for anybody, and asks for something else."""
+    return Conversation(
+        "asks for somebody",
+        (
+            Step(say="caller-digits-1"),
+            Step(say="caller-digits-3", after_quiet_ms=wait_ms),
+            Step(hang_up=True),
+        ),
+    )
 
 
 async def test_a_caller_is_put_through_or_comes_back(
-    start_system: StartSystem, receptionist: dict[str, str]
+    start_receptionist: StartReceptionist,
 ) -> None:
-    async with start_system(
-        settings={"worker": receptionist}, simulator_options=WHAT_THE_MODEL_CALLS
-    ) as running:
+    async with start_receptionist() as running:
         answered, busy = await asyncio.gather(
-            *(call(running, PUT_THROUGH, Callee(outcome)) for outcome in ("answered", "busy"))
+            *(
+                call(running, asks_for_somebody(wait_ms=5_000), Callee(outcome))
+                for outcome in ("answered", "busy")
+            )
         )
         transfers = [await statuses(running, each) for each in (answered, busy)]
-    assert answered.result.dialled == busy.result.dialled == [FRONT_DESK]
 
+    assert answered.result.dialled == busy.result.dialled == [FRONT_DESK]
     assert transfers[0] == ["dialing", "answered"]
     assert (answered.rows.call.outcome, answered.rows.call.reason) == ("success", "transferred")
     assert (answered.result.attaches, answered.result.end_reason) == (1, "hangup")
@@ -111,13 +124,11 @@ async def test_a_caller_is_put_through_or_comes_back(
 
 
 async def test_a_model_that_is_lost_while_somebody_is_called_is_there_again(
-    start_system: StartSystem, receptionist: dict[str, str]
+    start_receptionist: StartReceptionist,
 ) -> None:
-    lost = ("--fault", "close=1011@response.done:2+2500")
-    async with start_system(
-        settings={"worker": receptionist}, simulator_options=(*WHAT_THE_MODEL_CALLS, *lost)
-    ) as running:
-        alone = await call(running, PUT_THROUGH, Callee("no-answer"))
+    # The announcement takes one second, the ringing five.
+    async with start_receptionist("--fault", "close=1011@response.done:2+2500") as running:
+        alone = await call(running, asks_for_somebody(wait_ms=9_000), Callee("no-answer"))
         happened = await rows(running, "n, kind from events", alone.result.call_sid)
         transfers = await statuses(running, alone)
 
@@ -132,11 +143,9 @@ async def test_a_model_that_is_lost_while_somebody_is_called_is_there_again(
 
 
 async def test_keys_go_both_ways_and_into_no_log(
-    start_system: StartSystem, receptionist: dict[str, str]
+    start_receptionist: StartReceptionist,
 ) -> None:
-    async with start_system(
-        settings={"worker": receptionist}, simulator_options=WHAT_THE_MODEL_CALLS
-    ) as running:
+    async with start_receptionist() as running:
         pressed = await call(running, KEYS, Callee())
         keyed_in = await rows(running, "data from events", pressed.result.call_sid)
 
@@ -149,6 +158,7 @@ async def test_keys_go_both_ways_and_into_no_log(
     ]
     assert sum(data["kind"] == "dtmf" for (data,) in keyed_in) == 1
     assert "83w5" not in str(keyed_in)
+    assert "pressed 7" not in str(keyed_in)
     assert in_logs(running, "83w5", "pressed 7") == []
 
 
