@@ -111,6 +111,15 @@ def test_from_the_callers_first_word_to_the_models_answer_nothing_is_asked_for()
     assert done(gate) == []
 
 
+def test_a_refusal_tells_that_the_response_which_began_is_the_models_own() -> None:
+    gate = opened()
+    gate.request(Wish.FAREWELL, 0.0, "Say goodbye.")
+    gate.created("R1", 0.1)
+    assert gate.refused("respond_1", busy=True, now=0.2) == []
+
+    assert sent(done(gate)) == [CreateResponse("respond_2", "Say goodbye.")]
+
+
 def test_the_callers_words_replace_what_was_about_to_be_said_but_not_a_farewell() -> None:
     prompting, leaving = opened(), opened()
     for gate, wish in ((prompting, Wish.PROMPT), (leaving, Wish.FAREWELL)):

@@ -206,7 +206,11 @@ class ResponseGate:
 
         An error that names no event of ours may be about anything; should no response come, that will be noticed.
         """
-        asked = self._asked
+        current, asked = self._current, self._asked
+        if busy and current is not None and current.event_id == event_id:
+            # The active response is the model's own, and began before what was asked for.
+            self._wanted, self._current = self._wanted or current, None
+            return []
         if asked is None or event_id != asked.event_id:
             return []
         self._asked = None
