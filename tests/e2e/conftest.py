@@ -14,6 +14,7 @@ from trunkline_local import stored, system
 from trunkline_local.stored import StoredCall
 from trunkline_simulators import twilio_conversations
 from trunkline_simulators.twilio_call import CallSettings, place_call
+from trunkline_simulators.twilio_conversations import Conversation
 from trunkline_simulators.twilio_result import CallResult
 from trunkline_simulators.twilio_webhooks import ConnectTo
 
@@ -45,20 +46,30 @@ def start_system(tmp_path: Path) -> StartSystem:
 
 async def dial(running: system.System, conversation: str) -> CallResult:
     """Place one call; the numbers are reserved for fiction."""
-    settings = CallSettings(
+    planned = await asyncio.to_thread(twilio_conversations.conversation, conversation)
+    return await place_call(call_settings(running, planned))
+
+
+def call_settings(running: system.System, conversation: Conversation, **more: Any) -> CallSettings:
+    """Return what a call to the system needs; `more` is the rest of it."""
+    return CallSettings(
         webhook=running.line.webhook,
         auth_token=running.line.auth_token,
         account_sid=running.line.account_sid,
-        conversation=await asyncio.to_thread(twilio_conversations.conversation, conversation),
+        conversation=conversation,
         connect_to=ConnectTo("trunkline.example", "127.0.0.1", running.line.gateway_port),
         record=running.folder / "recordings",
+        **more,
     )
-    return await place_call(settings)
 
 
 async def dial_and_read_back(running: system.System, conversation: str) -> PlacedCall:
     """Place one call and wait until all of it is stored."""
-    result = await dial(running, conversation)
+    return await read_back(running, await dial(running, conversation))
+
+
+async def read_back(running: system.System, result: CallResult) -> PlacedCall:
+    """Wait until all of a call is stored, and return it."""
     rows = await stored.read_call(running.database_url, result.call_sid)
     session_id = rows.sessions[0]["session_id"]
     trace = running.folder / "recordings" / f"{session_id}.jsonl"

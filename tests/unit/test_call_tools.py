@@ -22,10 +22,12 @@ from trunkline_worker.commands import (
     CreateResponse,
     Finish,
     HangUp,
+    OpenSession,
     RunTool,
 )
 from trunkline_worker.keypad import PAUSE_S
 from trunkline_worker.leaving import HEARD_MARGIN_S
+from trunkline_worker.model_link import Link
 
 ANYTHING: dict[str, Any] = {"type": "object"}
 DESK = TransferTarget("front desk", "+12025550160", timeout_s=20)
@@ -108,6 +110,26 @@ def test_the_caller_who_speaks_is_answered_by_the_models_own_turn(call: Call) ->
     following = call.handle(events.ToolReturned("call_1", ToolOutcome.OK, '{"ok":true}', 200), now=1.4)
 
     assert [type(event) for event in sent(following)] == [CreateFunctionOutput]
+
+
+@pytest.mark.parametrize("acknowledged", [True, False])
+def test_an_answer_that_comes_just_after_the_callers_turn_is_spoken_of(
+    call: Call, *, acknowledged: bool
+) -> None:
+    calls(call, "act", now=1.0)
+    call.handle(events.SpeechStarted(1, "U1", 0), now=1.2)
+    call.handle(events.SpeechStopped(1, "U1", 900), now=2.0)
+    call.handle(events.ItemAdded(1, "U1", "user"), now=2.0)
+    following = call.handle(events.ToolReturned("call_1", ToolOutcome.OK, '{"ok":true}', 200), now=2.01)
+    (output,) = sent(following)
+    assert isinstance(output, CreateFunctionOutput), "the model answers by itself: nothing is asked for yet"
+    if acknowledged:
+        call.handle(events.ItemAdded(1, output.item_id, ""), now=2.04)
+
+    call.handle(events.ResponseCreated(1, "R2"), now=2.05)
+    following = call.handle(events.ResponseDone(1, "R2", "completed", "", None), now=3.0)
+
+    assert len(asked(following)) == (0 if acknowledged else 1)
 
 
 def test_a_slow_tool_is_bridged_with_words(call: Call) -> None:
@@ -278,6 +300,51 @@ def test_a_caller_who_did_not_wait_for_the_agent_to_come_back_hung_up(dialing: C
         following = dialing.handle(events.Tick(), now=wake_at)
 
     assert verdict_of(following) is Verdict.CALLER_HUNG_UP
+
+
+def test_a_model_that_is_lost_while_it_rings_has_until_nobody_answers(dialing: Call) -> None:
+    tried = lose_the_model(dialing, at=2.0, until=12.0)
+    assert tried > 3, "it is asked for again and again"
+    assert dialing.state is State.LEAVING
+
+    dialing.handle(events.Dialed("no-answer"), now=12.0)
+    dialing.handle(ATTACHED_AGAIN, now=12.3)
+    number = tried + 1
+    while dialing.link is not Link.OPEN:
+        wake_at = dialing.wake_at()
+        assert wake_at is not None
+        dialing.handle(events.Tick(), now=wake_at)
+        dialing.handle(events.SessionCreated(number, "sess"), now=wake_at)
+        following = dialing.handle(events.SessionConfigured(number, {}), now=wake_at)
+
+    assert "nobody could be reached" in "".join(told(following))
+    assert len(asked(following)) == 1
+
+
+def test_a_model_that_is_lost_does_not_end_what_somebody_answered(dialing: Call) -> None:
+    dialing.handle(events.SessionLost(1, "insufficient_quota", fatal=True), now=2.0)
+
+    assert verdict_of(dialing.handle(events.Dialed("completed"), now=60.0)) is Verdict.TRANSFERRED
+
+
+def test_without_a_model_a_caller_who_comes_back_hears_the_fallback(dialing: Call) -> None:
+    assert hang_ups(dialing.handle(events.SessionLost(1, "insufficient_quota", fatal=True), now=2.0)) == []
+
+    following = dialing.handle(events.Dialed("busy"), now=3.0)
+
+    assert following[-1] == Finish(Verdict.MODEL_REFUSED, NextStep.FALLBACK)
+
+
+def lose_the_model(call: Call, *, at: float, until: float) -> int:
+    """Lose every session as soon as it is opened; return the number of the last one."""
+    number, now = 1, at
+    call.handle(events.SessionLost(number, "close-1011", fatal=False), now)
+    while (wake_at := call.wake_at()) is not None and wake_at < until:
+        now = max(now, wake_at)
+        if any(isinstance(command, OpenSession) for command in call.handle(events.Tick(), now)):
+            number += 1
+            call.handle(events.SessionLost(number, "connect-http-503", fatal=False), now)
+    return number
 
 
 def test_a_dial_that_nobody_asked_for_means_nothing(call: Call) -> None:

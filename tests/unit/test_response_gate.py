@@ -136,6 +136,40 @@ def test_an_answer_that_the_model_begins_by_itself_fulfils_a_plain_wish() -> Non
     assert done(gate, "R2") == []
 
 
+def test_an_answer_that_began_before_an_item_arrived_does_not_fulfil_the_wish() -> None:
+    gate = opened()
+    gate.caller_started()
+    gate.caller_stopped(0.9)
+    gate.sent("tool_1")
+    assert gate.request(Wish.ANSWER, 1.0) == []
+    gate.created("R1", 1.1)
+    gate.added("tool_1")
+
+    assert sent(done(gate)) == [CreateResponse("respond_1")]
+
+
+def test_from_the_callers_first_word_to_the_models_answer_nothing_is_asked_for() -> None:
+    gate = opened()
+    gate.caller_started()
+    assert gate.request(Wish.PROMPT, 0.1, "Say that it takes a moment.") == []
+    gate.sent("tool_1")
+    assert gate.request(Wish.ANSWER, 0.2) == []
+    gate.added("tool_1")
+    gate.caller_stopped(0.5)
+    gate.created("R1", 0.6)
+
+    assert done(gate) == []
+
+
+def test_a_refusal_tells_that_the_response_which_began_is_the_models_own() -> None:
+    gate = opened()
+    gate.request(Wish.FAREWELL, 0.0, "Say goodbye.")
+    gate.created("R1", 0.1)
+    assert gate.refused("respond_1", busy=True, now=0.2) == []
+
+    assert sent(done(gate)) == [CreateResponse("respond_2", "Say goodbye.")]
+
+
 def test_the_callers_words_replace_what_was_about_to_be_said_but_not_a_farewell() -> None:
     prompting, leaving = opened(), opened()
     for gate, wish in ((prompting, Wish.PROMPT), (leaving, Wish.FAREWELL)):

@@ -49,6 +49,7 @@ from trunkline_simulators.openai_schema import (
     SessionUpdate,
     TranscriptionSessionUpdate,
 )
+from trunkline_simulators.openai_trace import asked_for
 from trunkline_simulators.openai_transcription import Transcriber
 from trunkline_simulators.openai_turns import CallerTurns
 from trunkline_simulators.openai_vad import SpeechStarted, SpeechStopped, VadEvent
@@ -173,12 +174,7 @@ class Session:
             return
         kind = str(event.__struct_config__.tag)
         if kind != "input_audio_buffer.append":
-            cut = (
-                {"item_id": event.item_id, "audio_end_ms": event.audio_end_ms}
-                if isinstance(event, ItemTruncate)
-                else {}
-            )
-            self._outbox.note("client-event", type=kind, event_id=event.event_id, **cut)
+            self._outbox.note("client-event", type=kind, event_id=event.event_id, **asked_for(event))
         struck = self._outbox.happened(kind, now)
         self._take_faults(struck, now)
         if self.ended:

@@ -19,7 +19,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline_simulators.openai_schema import InputText, ItemCreate, ItemTruncate, MessageItem, OutputText
+
 FLUSH_S = 0.5  # what may be lost if the simulator is killed
+
+
+def asked_for(event: object) -> dict[str, Any]:
+    """Return what a client's event is about: where an answer is cut, or the text of a message."""
+    match event:
+        case ItemTruncate(item_id=item_id, audio_end_ms=audio_end_ms):
+            return {"item_id": item_id, "audio_end_ms": audio_end_ms}
+        case ItemCreate(item=MessageItem(role=role, content=content)):
+            said = (each.text for each in content if isinstance(each, InputText | OutputText))
+            return {"role": role, "text": " ".join(said)}
+        case _:
+            return {}
 
 
 class Trace:

@@ -1,12 +1,12 @@
 """Pure: what the agent does besides talking: its tools, the keys of the phone, and leaving the call.
 
-Whoever wants the model to speak asks the gate; while the caller speaks nobody does, because the answer to the
-caller takes in everything that was added meanwhile.
+Whoever wants the model to speak asks the gate, and tells it what was sent for that: the answer to the caller's own
+words takes in everything that was in the conversation when it began.
 """
 
 from trunkline_worker import events
 from trunkline_worker.agent import Agent
-from trunkline_worker.commands import Command, CreateMessage, SendToModel
+from trunkline_worker.commands import Command, CreateFunctionOutput, CreateMessage, SendToModel
 from trunkline_worker.due import earliest
 from trunkline_worker.history import History
 from trunkline_worker.keypad import Keypad
@@ -28,7 +28,6 @@ class Actions:
         self._tools = Tools(agent, call_id, history)
         self._keypad = Keypad()
         self._leaving: Leaving | None = None
-        self._caller_speaks = False
         self._has_line = False
         self._over = False
 
@@ -43,7 +42,6 @@ class Actions:
 
     def session_closed(self, now: float) -> list[Command]:
         """The session is gone; tools run on."""
-        self._caller_speaks = False
         self._tools.session_closed()
         return self._ask_wanted(now)
 
@@ -60,7 +58,11 @@ class Actions:
 
     def returned(self, event: events.ToolReturned, now: float) -> list[Command]:
         """A tool answered."""
-        return [*self._tools.returned(event, now), *self._ask_wanted(now)]
+        commands = self._tools.returned(event, now)
+        for command in commands:
+            if isinstance(command, SendToModel) and isinstance(command.event, CreateFunctionOutput):
+                self._gate.sent(command.event.item_id)
+        return [*commands, *self._ask_wanted(now)]
 
     def mcp_call_ended(self, now: float) -> list[Command]:
         """The model has the answer of an MCP server, and says nothing of it by itself."""
@@ -91,12 +93,7 @@ class Actions:
 
     def caller_spoke(self, now: float) -> list[Command]:
         """The caller began to speak: what was about to happen does not."""
-        self._caller_speaks = True
         return [*self._stay("The caller spoke first", now), *self._tools.caller_spoke(now)]
-
-    def caller_stopped(self) -> None:
-        """The caller's turn is over."""
-        self._caller_speaks = False
 
     def line_lost(self, now: float) -> list[Command]:
         """Twilio's stream is gone."""
@@ -117,7 +114,10 @@ class Actions:
         commands: list[Command] = []
         if self._tools.connected:
             commands.append(SendToModel(CreateMessage(self._gate.event_id("item"), item_id, "system", text)))
-        return [*commands, *self._ask(Wish.ANSWER, now)] if answer else commands
+        if not answer:
+            return commands
+        self._gate.sent(item_id)
+        return [*commands, *self._ask(Wish.ANSWER, now)]
 
     def wake_at(self) -> float | None:
         """Return when `tick` is due, or a departure."""
@@ -161,6 +161,6 @@ class Actions:
         return commands
 
     def _ask(self, wish: Wish, now: float, order: str | None = None) -> list[Command]:
-        if self._caller_speaks or self._over:
+        if self._over:
             return []
         return self._gate.request(wish, now, order)

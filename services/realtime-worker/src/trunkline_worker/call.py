@@ -165,7 +165,7 @@ class Call:
             commands += self._mind_limits(now)
         if self.state not in {State.LINGERING, State.ENDED}:
             commands += self._model.take_over_if_quiet(now)
-            if self._dialogue.gate.gave_up:
+            if self._dialogue.gate.gave_up and not self._rings:
                 commands += self._hang_up(Verdict.RATE_LIMITED, now)
         if self.state not in {State.LINGERING, State.ENDED}:
             commands += self._dialogue.settle(now)
@@ -215,7 +215,8 @@ class Call:
         self.state = State.TALKING
         self._deadline = None
         commands += self._come_back(now)
-        return [*commands, *self._dialogue.resume(now), *self._greet_once(now)]
+        commands += [*self._dialogue.resume(now), *self._greet_once(now)]
+        return [*commands, *self._unless_lost(now)]
 
     def _on_stream_stopped(self, reason: StopReason, now: float) -> list[Command]:
         verdict = _STOPPED_FOR_GOOD.get(reason)
@@ -249,10 +250,11 @@ class Call:
         self.state = State.LEAVING
         self._absence = Absence(departure, now)
         self._deadline = self._absence.deadline
+        self._model.caller_is_away(self._deadline)
         return [*commands, *self._absence.begin(self.duration_ms)]
 
     def _on_dialed(self, status: str, now: float) -> list[Command]:
-        if self.state is not State.LEAVING or self._absence is None or not self._absence.rings:
+        if self._absence is None or not self._rings:
             return []
         commands, answered = self._absence.dialed(status, self.duration_ms, now)
         if answered:
@@ -260,12 +262,19 @@ class Call:
             return [*commands, *self._end(now)]
         self.state = State.ORPHANED
         self._deadline = self._absence.deadline
-        return commands
+        self._model.caller_is_back(now)
+        return [*commands, *self._unless_lost(now)]
+
+    @property
+    def _rings(self) -> bool:
+        """Twilio dials: the caller does not need the model meanwhile, and perhaps not any more."""
+        return self.state is State.LEAVING and self._absence is not None and self._absence.rings
 
     def _come_back(self, now: float) -> list[Command]:
         absence, self._absence = self._absence, None
         if absence is None:
             return []
+        self._model.caller_is_back(now)
         commands, text, answer = absence.back(self.duration_ms)
         return [*commands, *self._dialogue.actions.tell(text, now, answer=answer)]
 
@@ -295,7 +304,9 @@ class Call:
         """End the call when there is no model any more."""
         if self.state is State.LINGERING and not self._model.is_open:
             return self._end(now)
-        return [] if self._model.verdict is None else self._hang_up(self._model.verdict, now)
+        if self._model.verdict is None or self._rings:
+            return []
+        return self._hang_up(self._model.verdict, now)
 
     # --- Time and endings
 

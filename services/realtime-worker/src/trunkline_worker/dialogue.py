@@ -232,6 +232,7 @@ class Dialogue:
                 # Whether the model answers it by itself is not documented where it answers nothing else.
                 return self.gate.request(Wish.PROMPT, now) if self._guard.is_on else []
             case events.ItemAdded(_, item_id, role):
+                self.gate.added(item_id)
                 if self._guard.forgets(item_id):
                     return [self._correction.delete(item_id)]
                 self._conversation.added(item_id, role, self.gate.active or "")
@@ -316,7 +317,6 @@ class Dialogue:
         self._unanswered_item = item_id
         self._owes = True
         self._clock.speech_stopped(now)
-        self.actions.caller_stopped()
         self._conversation.caller_stopped(item_id, self._taken_ms, now)
         return [*commands, *self.gate.caller_stopped(now, asks=self._guard.is_on)]
 

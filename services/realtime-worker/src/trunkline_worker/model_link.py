@@ -101,6 +101,7 @@ class ModelLink:
         self._tries = 0
         self._deadline = 0.0
         self._lost_at = 0.0
+        self._caller_back_at = 0.0
         self._cause = "start"
         self._rotate_at = 0.0
         self._mute = 0
@@ -124,6 +125,16 @@ class ModelLink:
         """Open the first session."""
         self._lost_at, self._deadline = now, now + RESTORE_S
         return self._open(now)
+
+    def caller_is_away(self, until: float) -> None:
+        """Nobody waits for the model for a while: there is so much longer to restore a session."""
+        self._caller_back_at = until
+        self._deadline = max(self._deadline, until + RESTORE_S)
+
+    def caller_is_back(self, now: float) -> None:
+        """The caller waits again."""
+        self._caller_back_at = now
+        self._deadline = min(self._deadline, now + RESTORE_S)
 
     def keep_no_longer(self) -> None:
         """The call is about to end: the session in use is not replaced any more."""
@@ -285,7 +296,8 @@ class ModelLink:
         if self._is_last:
             return commands
         commands += self._dialogue.session_closed(now)
-        self._cause, self._lost_at, self._deadline = "restored", now, now + RESTORE_S
+        self._cause, self._lost_at = "restored", now
+        self._deadline = max(now, self._caller_back_at) + RESTORE_S
         self._tries = 0
         if fatal:
             self.verdict = Verdict.MODEL_REFUSED
@@ -297,10 +309,10 @@ class ModelLink:
 
     def _mute_session(self, now: float) -> list[Command]:
         self._mute += 1
+        commands = self._current_lost("answer-overdue", now, fatal=False)
         if self._mute > MUTE_MAX:
-            self.verdict = Verdict.MODEL_LOST
-            return []
-        return self._current_lost("answer-overdue", now, fatal=False)
+            self.verdict, self._retry_at = Verdict.MODEL_LOST, None
+        return commands
 
     def _numbers(self) -> list[int]:
         attempt = [] if self._attempt is None else [self._attempt.session]

@@ -4,9 +4,9 @@ Rules:
 
 * While a response is active, or asked for and not yet announced, nothing is asked for: the model would refuse.
   What is wanted meanwhile waits, and only the most important of it.
-* While the caller speaks only a farewell is asked for: the answer to their turn comes after it.
-* With `create_response` the model answers each turn of the caller by itself. Its answer takes in everything that
-  the conversation holds, so a plain wish is fulfilled by it.
+* With `create_response` the model answers each turn of the caller by itself, so from the caller's first word until
+  that answer begins nothing is asked for. It takes in everything that the conversation holds by
+  then: a plain wish is fulfilled by it, unless it is about an item that was sent and not acknowledged by then.
 * A response that failed for a passing reason (a rate limit is silence for the caller, and no error event) is asked
   for again, a few times, after the wait that the model names.
 
@@ -67,6 +67,10 @@ class Wish(IntEnum):
     """Whatever happens, this is said before the call ends."""
 
 
+_KEPT_FOR_LATER: Final = frozenset({Wish.ANSWER, Wish.FAREWELL})
+"""Whatever else is wanted while the caller has the turn is replaced by the answer to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What was asked for."""
@@ -96,6 +100,8 @@ class ResponseGate:
         self._spoke = False
         """Audio of the active response came."""
         self._wanted: Request | None = None
+        self._unacknowledged: set[str] = set()
+        """Items that were sent since a response was last asked for, and are not in the conversation yet."""
         self._retries = 0
         self._retry_at: float | None = None
         self._overdue_at: float | None = None
@@ -143,10 +149,20 @@ class ResponseGate:
 
     def request(self, wish: Wish, now: float, order: str | None = None) -> list[Command]:
         """Ask for a response as soon as none is active; a lesser wish gives way to a greater one."""
+        if self._yields and wish not in _KEPT_FOR_LATER:
+            return []
         request = Request(wish, order)
         if self._wanted is None or self._wanted.wish <= wish:
             self._wanted = request
         return self._ask(now)
+
+    def sent(self, item_id: str) -> None:
+        """An item was sent that the model should speak of."""
+        self._unacknowledged.add(item_id)
+
+    def added(self, item_id: str) -> None:
+        """An item is in the conversation: responses that begin from now on know it."""
+        self._unacknowledged.discard(item_id)
 
     def caller_started(self) -> None:
         """The caller speaks: the model will answer that, and with it everything that plainly waits."""
@@ -172,7 +188,8 @@ class ResponseGate:
         """The model began a response."""
         self.active, self._spoke = response_id, False
         self._current, self._asked = self._asked, None
-        if self._current is None and self._wanted is not None and self._wanted.order is None:
+        is_plain = self._wanted is not None and self._wanted.order is None
+        if self._current is None and is_plain and not self._unacknowledged:
             self._wanted = None
         self._retry_at = None
         self._overdue_at = now + STALL_S
@@ -216,7 +233,11 @@ class ResponseGate:
 
         An error that names no event of ours may be about anything; should no response come, that will be noticed.
         """
-        asked = self._asked
+        current, asked = self._current, self._asked
+        if busy and current is not None and current.event_id == event_id:
+            # The active response is the model's own, and began before what was asked for.
+            self._wanted, self._current = self._wanted or current, None
+            return []
         if asked is None or event_id != asked.event_id:
             return []
         self._asked = None
@@ -254,6 +275,7 @@ class ResponseGate:
         self.active = self._asked = self._current = self._wanted = None
         self._spoke = self._yields = self._answer_due = False
         self._interrupted.clear()
+        self._unacknowledged.clear()
         self._retry_at = self._overdue_at = None
         return owed
 
@@ -290,6 +312,8 @@ class ResponseGate:
         event_id = self.event_id("respond")
         self._asked = Request(self._wanted.wish, self._wanted.order, event_id)
         self._wanted = None
+        # What was sent before is read before.
+        self._unacknowledged.clear()
         self._overdue_at = now + CREATED_S
         return [SendToModel(CreateResponse(event_id, self._with_instructions(self._asked.order)))]
 
