@@ -32,8 +32,10 @@ from trunkline_worker.commands import (
     Record,
     SetTurnDetection,
 )
+from trunkline_worker.connect_limiter import DELAY_S_MAX
 from trunkline_worker.dialogue import CONTINUE, UNNOTICED_MS
 from trunkline_worker.model_link import (
+    RESTORE_S,
     RETRY_S,
     SETUP_S,
 )
@@ -207,3 +209,21 @@ def test_connects_that_wait_for_others_do_not_use_up_the_time() -> None:
     call.handle(events.SessionDelayed(1, 3.0), now=0.0)
 
     assert call.wake_at() == SETUP_S + 3.0
+
+
+def test_a_wait_for_others_that_comes_again_and_again_does_not_keep_the_caller_for_ever() -> None:
+    call = answered()
+    call.handle(events.LineMeasured(None, 0.5), now=20.0)
+    following = call.handle(LOST, now=20.0)
+    session = 1
+    while not isinstance(following[-1], Finish):
+        wake_at = call.wake_at()
+        assert wake_at is not None
+        following = call.handle(events.Tick(), wake_at)
+        if isinstance(following[-1], OpenSession):
+            session += 1
+            call.handle(events.SessionDelayed(session, 60.0), wake_at)
+
+    assert verdict_of(following) is Verdict.MODEL_LOST
+    assert wake_at is not None
+    assert wake_at <= 20.0 + RESTORE_S + DELAY_S_MAX + SETUP_S

@@ -27,20 +27,21 @@ from trunkline_worker.commands import (
     SendToModel,
     UseSession,
 )
+from trunkline_worker.connect_limiter import DELAY_S_MAX
 from trunkline_worker.dialogue import Dialogue
 
 SETUP_S: Final = 2.0
 """Socket, session.created and session.updated together, in each try."""
 
 RESTORE_S: Final = 6.0
-"""From the loss of a session, or the offer: a caller who hears nothing for longer hangs up. Then the fallback."""
+"""From the loss of a session, or the offer: a caller who hears nothing for longer hangs up. Then the fallback.
+
+Waiting for our own limit on connects is not the model's fault: by that it grows, once by `DELAY_S_MAX` at most.
+"""
 
 RETRY_S: Final = (0.25, 0.5, 1.0, 2.0)
 """Before each further try. The first is spread over all of its time, the others over the last quarter, by a share
 that is the call's own: calls that lost their sessions together do not come back together."""
-
-DELAY_S_MAX: Final = 10.0
-"""Longest wait for our own limit on connects; it is not the model's fault, so the budget grows by it."""
 
 ROTATION_SPREAD: Final = 0.1
 """Calls that began together rotate over this share of the age limit."""
@@ -98,6 +99,7 @@ class ModelLink:
         self._retry_at: float | None = None
         self._tries = 0
         self._deadline = 0.0
+        self._delay_left_s = DELAY_S_MAX
         self._lost_at = 0.0
         self._cause = "start"
         self._rotate_at = 0.0
@@ -123,10 +125,15 @@ class ModelLink:
         self._lost_at, self._deadline = now, now + RESTORE_S
         return self._open(now)
 
-    def keep_no_longer(self) -> None:
+    def keep_no_longer(self) -> list[Command]:
         """The call is about to end: the session in use is not replaced any more."""
         self._is_last = True
         self._dialogue.gate.close()
+        attempt = self._attempt
+        if attempt is None or self._current is None:
+            return []
+        self._attempt = None
+        return [CloseSession(attempt.session)]
 
     def close(self) -> list[Command]:
         """The call is over."""
@@ -156,7 +163,7 @@ class ModelLink:
         if attempt is not None and now >= attempt.due_at:
             return self._attempt_failed("setup-timeout", now, fatal=False)
         if attempt is None and self._current is not None and not self._is_last and now >= self._rotate_at:
-            self._cause, self._lost_at = "rotated", now
+            self._cause, self._lost_at, self._delay_left_s = "rotated", now, DELAY_S_MAX
             return self._open(now)
         return []
 
@@ -205,8 +212,10 @@ class ModelLink:
     def _on_attempt(self, attempt: _Attempt, event: events.ModelEvent, now: float) -> list[Command]:
         match event:
             case events.SessionDelayed(_, delay_s):
-                attempt.due_at += min(delay_s, DELAY_S_MAX)
-                self._deadline += min(delay_s, DELAY_S_MAX)
+                granted_s = min(delay_s, self._delay_left_s)
+                self._delay_left_s -= granted_s
+                attempt.due_at += granted_s
+                self._deadline += granted_s
             case events.SessionLost(_, reason, fatal):
                 return self._attempt_failed(reason, now, fatal=fatal)
             case events.SessionCreated(_, session_id) if attempt.configured is None:
@@ -285,7 +294,7 @@ class ModelLink:
             return commands
         commands += self._dialogue.session_closed(now)
         self._cause, self._lost_at, self._deadline = "restored", now, now + RESTORE_S
-        self._tries = 0
+        self._tries, self._delay_left_s = 0, DELAY_S_MAX
         if fatal:
             self.verdict = Verdict.MODEL_REFUSED
         elif self._attempt is None:
