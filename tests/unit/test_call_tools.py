@@ -14,8 +14,10 @@ from trunkline_worker.absence import BACK_S, DIAL_MARGIN_S
 from trunkline_worker.agent_tools import HttpTool, TransferTarget
 from trunkline_worker.call import Call, State
 from trunkline_worker.commands import (
+    AppendAudio,
     CancelTool,
     Command,
+    CreateCallerAudio,
     CreateFunctionCall,
     CreateFunctionOutput,
     CreateMessage,
@@ -23,6 +25,7 @@ from trunkline_worker.commands import (
     Finish,
     HangUp,
     RunTool,
+    SendToModel,
 )
 from trunkline_worker.keypad import PAUSE_S
 from trunkline_worker.leaving import HEARD_MARGIN_S
@@ -143,6 +146,27 @@ def test_a_session_that_is_lost_while_a_tool_runs_is_told_of_both_by_the_next_on
 
     kinds = [type(event) for event in sent(following)]
     assert kinds[:2] == [CreateFunctionCall, CreateFunctionOutput]
+
+
+def test_a_question_that_a_tool_answers_is_not_asked_again_of_the_next_session(call: Call) -> None:
+    # It would call again, and act twice.
+    for t_ms in range(0, 2_000, 20):
+        call.handle(events.CallerAudio(t_ms, b"\x21" * 160), now=1.0 + t_ms / 1000)
+    call.handle(events.SpeechStarted(1, "U1", 0), now=1.2)
+    call.handle(events.SpeechStopped(1, "U1", 1_900), now=3.0)
+    call.handle(events.ItemAdded(1, "U1", "user"), now=3.0)
+    calls(call, "act", now=3.1)
+    call.handle(events.SessionLost(1, "close-1006", fatal=False), now=3.3)
+    call.handle(events.Tick(), now=3.6)
+    call.handle(events.SessionCreated(2, "sess_2"), now=3.7)
+
+    opened = sent(call.handle(events.SessionConfigured(2, {}), now=3.8))
+    returned = call.handle(events.ToolReturned("call_1", ToolOutcome.OK, "{}", 200), now=3.9)
+
+    assert asked([SendToModel(event) for event in opened]) == []
+    assert sum(len(event.audio) for event in opened if isinstance(event, AppendAudio)) < 8 * 200
+    assert [event.item_id for event in opened if isinstance(event, CreateCallerAudio)] == ["U1"]
+    assert len(asked(returned)) == 1
 
 
 def test_nothing_runs_on_when_the_caller_hangs_up(call: Call) -> None:

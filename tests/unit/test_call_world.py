@@ -30,10 +30,12 @@ PAST_FAILURES = {
     392: "a second item was taken as unheard while the mark of the first was on its way",
     456: "silence that was due was filled in by one wake-up after the other without time passing",
     2779: "an answer without response.created was asked for twice",
+    384: "a departure that was asked for while there was no line woke the call for ever",
     390: "an item of a lost session was truncated, though its successor knew it as text only",
     2413: "a turn that no session answered was lost when the call ended first",
     4226: "an item that the session had not been told of was deleted from it",
     4320: "a turn was heard twice, because the line had been silent since",
+    105729: "a first retry was due at once, and the call woke itself for it",
     102746: "a caller who was being answered already was greeted when the stream came back",
 }
 

@@ -32,6 +32,11 @@ class Actions:
         self._has_line = False
         self._over = False
 
+    @property
+    def busy(self) -> bool:
+        """A tool is under way, or the agent is about to leave."""
+        return self._leaving is not None or self._tools.running
+
     def session_opened(self) -> None:
         """A session is there, and was told what the history holds."""
         self._tools.session_opened()

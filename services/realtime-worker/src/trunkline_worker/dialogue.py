@@ -8,8 +8,7 @@ Rules:
   still hold seconds of it.
 * When the line breaks, Twilio's buffer is lost: the same happens, but the model is told to stop as well. What it
   says while there is no line waits for the next one; what was cut is asked for again.
-* What the model believes it said must be what the caller heard: the playing item is truncated at the heard
-  position, an item of which nothing was heard is deleted, a fully heard one is left alone.
+* What the model believes it said must be what the caller heard: see `beliefs`.
 * Buffers are keyed by item: one response may hold several, and their events interleave.
 * A lost session loses no words: what Twilio holds plays on; the next session is told what was said and heard, is
   given once the caller's audio that had not become an answered turn, and is asked to speak only if an answer is owed.
@@ -21,33 +20,28 @@ from trunkline_common.call_events import AgentTurn, CallerTurn
 from trunkline_worker import events, realtime_refusals
 from trunkline_worker.actions import Actions
 from trunkline_worker.agent import Agent
+from trunkline_worker.beliefs import Beliefs
 from trunkline_worker.commands import (
     AppendAudio,
     CancelResponse,
     ClearPlayback,
-    ClientEvent,
     Command,
     Count,
-    CreateMessage,
-    DeleteItem,
+    CreateItem,
     Measure,
     Record,
     RecordLatency,
     SendToModel,
     SetTurnDetection,
-    TruncateItem,
 )
 from trunkline_worker.conversation import Conversation
-from trunkline_worker.playback import Cut, Playback
+from trunkline_worker.playback import Playback
 from trunkline_worker.prices import NO_PRICES, PriceList
 from trunkline_worker.resample import ResamplerKind
 from trunkline_worker.response_gate import Request, ResponseGate, Wish
 from trunkline_worker.spend import Spend
 from trunkline_worker.turn_clock import TurnClock
 from trunkline_worker.uplink import Uplink
-
-TRUNCATE_MARGIN_MS: Final = 100
-"""The model counts about 85 ms less audio than it sent; truncating beyond its count is an error."""
 
 UNNOTICED_MS: Final = 700
 """Speech that a lost session's VAD may not have told of yet: its window, its prefix and the way back."""
@@ -75,6 +69,7 @@ class Dialogue:
         self._uplink = Uplink(agent.audio_path, resampler)
         self._playback = Playback(agent.audio_path, resampler)
         self._conversation = Conversation()
+        self._beliefs = Beliefs(self.gate, self._conversation.history)
         self.actions = Actions(agent, call_id, self.gate, self._playback, self._conversation.history)
         self._clock = TurnClock()
         self._interrupted: dict[str, None] = {}
@@ -85,10 +80,6 @@ class Dialogue:
         """Media time up to which the model took the caller's audio as turns."""
         self._hear_again_ms: int | None = None
         """From this media time on the next session hears the caller again."""
-        self._playing_on: set[str] = set()
-        """Items of a lost session that the caller still hears: the session in use knows them as text, if at all."""
-        self._told: set[str] = set()
-        """Items that the session in use was told of."""
 
     @property
     def media_ms(self) -> int:
@@ -104,7 +95,8 @@ class Dialogue:
     def quiet(self) -> bool:
         """Nobody speaks and nobody is about to."""
         waiting = self._speaking_item or self._unanswered_item
-        return waiting is None and not self._playback.active and not self.gate.busy
+        busy = self._playback.active or self.gate.busy or self.actions.busy
+        return waiting is None and not busy
 
     def caller_audio(self, t_ms: int, ulaw: bytes, now: float) -> list[Command]:
         """The caller's audio, towards the model."""
@@ -116,13 +108,13 @@ class Dialogue:
 
         Return also the media time of the first audio that it got, and how many items it was told.
         """
-        created: list[ClientEvent] = []
+        created: list[CreateItem] = []
         if self._hear_again_ms is not None:
             self._conversation.heard_again(self._hear_again_ms)
         if deaf:
             self._conversation.remember_callers()
             created = self._conversation.history.replay(self.gate.event_id, self._uplink.between)
-        self._told = {event.item_id for event in created if isinstance(event, CreateMessage)}
+        self._beliefs.session_opened(created)
         self.actions.session_opened()
         commands: list[Command] = [*map(SendToModel, created), *self.gate.open(now)]
         if deaf:
@@ -141,7 +133,7 @@ class Dialogue:
         commands = self._playback.finish_all(now)
         playing = self._playback.generated_ms()
         commands += [*_records(self._conversation.session_lost(playing)), *self._heard()]
-        self._playing_on = set(playing)
+        self._beliefs.session_closed(playing)
         self._owe(self.gate.lost(), span, now, broke_off=broke_off)
         commands += self.actions.session_closed(now)
         self._speaking_item = self._unanswered_item = None
@@ -246,10 +238,15 @@ class Dialogue:
                 return turns if usage is None else [*turns, Record(self.spend.on_transcription(usage))]
             case events.ResponseCreated(_, response_id):
                 self.gate.created(response_id, now)
+                if self._speaking_item is not None and self.gate.gives_way:
+                    # It was asked for before the caller was heard to speak, and would be spoken over them.
+                    return self._cancel()
             case events.ResponseDone():
                 return self._on_response_done(event, now)
             case events.ToolCalled(_, response_id):
                 interrupted = response_id in self._interrupted
+                if not interrupted:
+                    self._acted(response_id)
                 return self.actions.called(event, self.media_ms, now, interrupted=interrupted)
             case events.McpCallEnded():
                 return self.actions.mcp_call_ended(now)
@@ -270,7 +267,7 @@ class Dialogue:
         return []
 
     def _on_audio(self, response_id: str, item_id: str, audio: bytes, now: float) -> list[Command]:
-        if response_id in self._interrupted:
+        if response_id in self._interrupted or self.gate.is_over(response_id):
             return [Count(Measure.LATE_DELTA)]
         self._unanswered_item = None
         self.gate.spoke(response_id, now)
@@ -299,51 +296,36 @@ class Dialogue:
         if len(self._interrupted) > INTERRUPTED_RESPONSES_MAX:
             del self._interrupted[next(iter(self._interrupted))]
 
+    def _cancel(self) -> list[Command]:
+        if self.gate.active is None:
+            return []
+        self._ignore_response(self.gate.active)
+        return [SendToModel(CancelResponse(self.gate.event_id("cancel"), self.gate.active))]
+
+    def _acted(self, response_id: str) -> None:
+        """A response called a tool, which answers the turn: a next session that did again would act twice."""
+        self._unanswered_item = None
+        self.gate.acted(response_id)
+
     def _cut(self, now: float, *, cancel: bool = False) -> list[Command]:
         cuts = self._playback.interrupt(now)
         commands: list[Command] = [ClearPlayback(self._playback.generation)]
-        if cancel and self.gate.active is not None:
-            self._ignore_response(self.gate.active)
-            event_id = self.gate.event_id("cancel")
-            commands.append(SendToModel(CancelResponse(event_id, self.gate.active)))
+        if cancel:
+            commands += self._cancel()
         for cut in cuts:
             turns = self._conversation.agent_cut(cut, self._uplink.media_end_ms)
             if self._uplink.is_open:
-                commands += (
-                    self._retell(cut) if cut.item_id in self._playing_on else self._forget_unheard(cut)
-                )
+                commands += self._beliefs.correct(cut)
             commands += _records(turns)
         return commands
 
-    def _retell(self, cut: Cut) -> list[Command]:
-        """Correct an item that the session knows as text: it cannot be truncated."""
-        self._playing_on.discard(cut.item_id)
-        if cut.fully_heard:
-            return []
-        history = self._conversation.history
-        text, after = history.text_of(cut.item_id), history.before(cut.item_id)
-        commands = [self._delete(cut.item_id)] if cut.item_id in self._told else []
-        if text:
-            event_id = self.gate.event_id("item")
-            commands.append(
-                SendToModel(CreateMessage(event_id, cut.item_id, "assistant", text, after or "root"))
-            )
-        return commands
-
-    def _forget_unheard(self, cut: Cut) -> list[Command]:
-        if cut.heard_ms == 0:
-            return [self._delete(cut.item_id)]
-        end_ms = min(cut.heard_ms, cut.generated_ms - TRUNCATE_MARGIN_MS)
-        if cut.complete and end_ms < cut.heard_ms:
-            # Heard to within the margin: truncating would cost the item its transcript for nothing.
-            return []
-        if end_ms <= 0:
-            return [self._delete(cut.item_id)]
-        return [SendToModel(TruncateItem(self.gate.event_id("truncate"), cut.item_id, end_ms))]
-
     def _on_response_done(self, event: events.ResponseDone, now: float) -> list[Command]:
+        if self.gate.is_over(event.response_id):
+            return []
         interrupted = event.response_id in self._interrupted
         self._interrupted.pop(event.response_id, None)
+        if event.tool_calls and not interrupted:
+            self._acted(event.response_id)
         commands: list[Command] = []
         spoke = self.gate.has_spoken(event.response_id)
         if event.status == "failed":
@@ -352,7 +334,7 @@ class Dialogue:
         cut_off = event.status != "completed"
         if cut_off:
             unheard = self._conversation.unheard_items(event.response_id)
-            commands += [self._delete(item_id) for item_id in unheard]
+            commands += [self._beliefs.delete(item_id) for item_id in unheard]
         commands += _records(self._conversation.response_done(event.response_id, cut_off=cut_off))
         if event.usage is not None:
             commands.append(Record(self.spend.on_response(event.usage)))
@@ -380,9 +362,6 @@ class Dialogue:
             self.gate.request(owed.wish, now, owed.instructions)
         elif self._unanswered_item is not None:
             self.gate.request(Wish.ANSWER, now)
-
-    def _delete(self, item_id: str) -> Command:
-        return SendToModel(DeleteItem(self.gate.event_id("delete"), item_id))
 
     def _heard(self) -> list[Command]:
         commands: list[Command] = []

@@ -6,19 +6,21 @@ Rules:
   What is wanted meanwhile waits, and only the most important of it.
 * With `create_response` the model answers each turn of the caller by itself. Its answer takes in everything that
   the conversation holds, so a plain wish is fulfilled by it.
-* A response that failed for a passing reason (a rate limit is silence for the caller, and no error event) is asked
-  for again, a few times, after the wait that the model names.
+* A response that failed, unless for good (a rate limit is silence for the caller, and no error event), is asked for
+  again, a few times, after the wait that the model names.
 
 (OpenAI: Realtime API, response.create and response.done.)
 """
 
 import re
+from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from trunkline_worker.commands import Command, Count, CreateResponse, Measure, SendToModel
 from trunkline_worker.events import ResponseDone
+from trunkline_worker.realtime_refusals import FATAL_CODES
 
 RETRIES_MAX: Final = 3
 RETRY_S: Final = 1.0
@@ -34,10 +36,8 @@ does not begin by then answers pings and is mute all the same."""
 STALL_S: Final = 15.0
 """Without a word about the active response: reasoning models think for seconds, not longer."""
 
-RETRYABLE: Final = frozenset(
-    {"rate_limit_exceeded", "inference_rate_limit_exceeded", "server_error", "tokens"}
-)
-"""What a failed response may name that passes by itself."""
+ENDED_KEPT_MAX: Final = 16
+"""Responses whose end is known; an end that is told twice counts once."""
 
 
 class Wish(IntEnum):
@@ -84,6 +84,7 @@ class ResponseGate:
         self._retries = 0
         self._retry_at: float | None = None
         self._overdue_at: float | None = None
+        self._ended: deque[str] = deque(maxlen=ENDED_KEPT_MAX)
 
     @property
     def busy(self) -> bool:
@@ -97,6 +98,11 @@ class ResponseGate:
         if self._current is not None and not self._spoke:
             wishes.append(self._current.wish)
         return max(wishes, default=None)
+
+    @property
+    def gives_way(self) -> bool:
+        """The active response was asked for, but is not said whatever happens."""
+        return self._current is not None and self._current.wish is not Wish.FAREWELL
 
     def open(self, now: float) -> list[Command]:
         """A session is there that may be asked."""
@@ -136,9 +142,14 @@ class ResponseGate:
         """The caller's turn is over: the model answers by itself."""
         if self.active is None:
             self._overdue_at = now + CREATED_S
+        elif self._wanted is None:
+            # It cannot while another response is active; should it after all, that one fulfils the wish.
+            self._wanted = Request(Wish.ANSWER)
 
     def created(self, response_id: str, now: float) -> None:
         """The model began a response."""
+        if response_id in self._ended:
+            return
         self.active, self._spoke = response_id, False
         self._current, self._asked = self._asked, None
         if self._current is None and self._wanted is not None and self._wanted.instructions is None:
@@ -154,6 +165,15 @@ class ResponseGate:
         self._spoke = True
         self._overdue_at = now + STALL_S
 
+    def acted(self, response_id: str) -> None:
+        """A response called a tool: what it was asked for is under way, and is not to be asked for again."""
+        if self.active == response_id and self.gives_way:
+            self._current = None
+
+    def is_over(self, response_id: str) -> bool:
+        """Return whether the model told the end of this response before."""
+        return response_id in self._ended
+
     def has_spoken(self, response_id: str) -> bool:
         """Return whether audio of the active response came, and it is this one."""
         return self._spoke and self.active == response_id
@@ -161,6 +181,7 @@ class ResponseGate:
     def done(self, event: ResponseDone, now: float) -> list[Command]:
         """The model ended a response."""
         commands: list[Command] = []
+        self._ended.append(event.response_id)
         if self.active == event.response_id:
             ended, self.active, self._current = self._current, None, None
         elif self.active is None:
@@ -200,6 +221,7 @@ class ResponseGate:
         self.active = self._asked = self._current = self._wanted = None
         self._spoke = False
         self._retry_at = self._overdue_at = None
+        self._ended.clear()
         return owed
 
     def wake_at(self) -> float | None:
@@ -239,7 +261,7 @@ class ResponseGate:
         return [SendToModel(CreateResponse(event_id, self._asked.instructions))]
 
     def _failed(self, event: ResponseDone, ended: Request | None, now: float) -> list[Command]:
-        if event.reason not in RETRYABLE:
+        if event.reason in FATAL_CODES:
             return []
         return self._failed_request(ended or Request(Wish.ANSWER), now, event.retry_after_s)
 

@@ -124,6 +124,11 @@ class Tools:
         self._rounds_in_a_row = 0
         self._outputs = 0
 
+    @property
+    def running(self) -> bool:
+        """A call is under way."""
+        return bool(self._running)
+
     def called(
         self, call: events.ToolCalled, media_ms: int, now: float, *, interrupted: bool = False
     ) -> list[Command]:
