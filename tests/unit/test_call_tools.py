@@ -29,6 +29,7 @@ from trunkline_worker.commands import (
 )
 from trunkline_worker.keypad import PAUSE_S
 from trunkline_worker.leaving import HEARD_MARGIN_S
+from trunkline_worker.tools import ROUNDS_MAX
 
 ANYTHING: dict[str, Any] = {"type": "object"}
 DESK = TransferTarget("front desk", "+12025550160", timeout_s=20)
@@ -335,3 +336,14 @@ def test_what_the_caller_keys_in_reaches_the_model_and_no_record(call: Call) -> 
     assert told(following) == ["The caller pressed 42 on the keypad."]
     assert len(asked(following)) == 1
     assert "42" not in json.dumps([str(event) for event in recorded(following)])
+
+
+def test_a_model_that_calls_mcp_servers_on_and_on_is_stopped(call: Call) -> None:
+    rounds = 0
+    for number in range(2 * ROUNDS_MAX):
+        call.handle(events.ResponseCreated(1, f"M{number}"), now=1.0)
+        call.handle(events.McpCallEnded(1, f"mcp_{number}"), now=1.0)
+        done = events.ResponseDone(1, f"M{number}", "completed", "", None)
+        rounds += len(asked(call.handle(done, now=1.0)))
+
+    assert rounds == ROUNDS_MAX

@@ -227,3 +227,16 @@ def test_a_wait_for_others_that_comes_again_and_again_does_not_keep_the_caller_f
     assert verdict_of(following) is Verdict.MODEL_LOST
     assert wake_at is not None
     assert wake_at <= 20.0 + RESTORE_S + DELAY_S_MAX + SETUP_S
+
+
+def test_a_session_that_never_says_that_it_listens_is_replaced() -> None:
+    # Its refusal may not name the event that it is about.
+    call = answered()
+    call.handle(LOST, now=20.0)
+    call.handle(events.Tick(), now=20.3)
+    call.handle(events.SessionCreated(2, "sess_2"), now=20.4)
+    call.handle(events.SessionConfigured(2, AGENT.session(deaf=True)), now=20.5)
+
+    following = call.handle(events.Tick(), now=20.5 + SETUP_S)
+
+    assert following[0] == CloseSession(2)

@@ -103,6 +103,8 @@ class ModelLink:
         self._lost_at = 0.0
         self._cause = "start"
         self._rotate_at = 0.0
+        self._listens_by: float | None = None
+        """The session in use was asked to listen, and has not said that it does."""
         self._mute = 0
         self._is_last = False
 
@@ -127,7 +129,7 @@ class ModelLink:
 
     def keep_no_longer(self) -> list[Command]:
         """The call is about to end: the session in use is not replaced any more."""
-        self._is_last = True
+        self._is_last, self._listens_by = True, None
         self._dialogue.gate.close()
         attempt = self._attempt
         if attempt is None or self._current is None:
@@ -138,12 +140,12 @@ class ModelLink:
     def close(self) -> list[Command]:
         """The call is over."""
         commands: list[Command] = [CloseSession(number) for number in self._numbers()]
-        self._current = self._attempt = self._retry_at = None
+        self._current = self._attempt = self._retry_at = self._listens_by = None
         return commands
 
     def wake_at(self) -> float | None:
         """Return when `tick` is due."""
-        times = [self._retry_at]
+        times = [self._retry_at, self._listens_by]
         if self._attempt is not None:
             times.append(self._attempt.due_at)
         elif self._current is not None and not self._is_last:
@@ -157,6 +159,8 @@ class ModelLink:
             return self._open(now)
         if self._current is not None and self._dialogue.gate.is_overdue(now):
             return [Count(Measure.ANSWER_OVERDUE), *self._mute_session(now)]
+        if self._listens_by is not None and now >= self._listens_by:
+            return self._current_lost("listen-timeout", now, fatal=False)
         attempt = self._attempt
         if attempt is not None and attempt.ready:
             return self.take_over_if_quiet(now) if now >= attempt.due_at else []
@@ -189,7 +193,10 @@ class ModelLink:
         match event:
             case events.SessionLost(_, reason, fatal):
                 return self._current_lost(reason, now, fatal=fatal)
-            case events.SessionDelayed() | events.SessionCreated() | events.SessionConfigured():
+            case events.SessionConfigured():
+                self._listens_by = None
+                return []
+            case events.SessionDelayed() | events.SessionCreated():
                 return []
             case events.ResponseDone(status="failed", reason=code) if code in realtime_refusals.FATAL_CODES:
                 commands = self._dialogue.on_model(event, now)
@@ -270,6 +277,8 @@ class ModelLink:
     def _serve(self, attempt: _Attempt, now: float) -> list[Command]:
         self._current, self._attempt = attempt.session, None
         self._tries = 0
+        # An error may not name the event that it is about, and a deaf session would never owe an answer.
+        self._listens_by = now + SETUP_S if attempt.deaf else None
         self._rotate_at = now + self._session_max_s * (1 - ROTATION_SPREAD * self._share)
         opening, media_start_ms, items = self._dialogue.session_opened(now, deaf=attempt.deaf)
         connected = ModelConnected(
@@ -285,7 +294,7 @@ class ModelLink:
 
     def _current_lost(self, reason: str, now: float, *, fatal: bool) -> list[Command]:
         assert self._current is not None
-        lost, self._current = self._current, None
+        lost, self._current, self._listens_by = self._current, None, None
         commands: list[Command] = [
             CloseSession(lost),
             Record(ModelLost(session=lost, reason=reason, fatal=fatal)),

@@ -124,11 +124,6 @@ class Tools:
         self._rounds_in_a_row = 0
         self._outputs = 0
 
-    @property
-    def running(self) -> bool:
-        """A call is under way."""
-        return bool(self._running)
-
     def called(
         self, call: events.ToolCalled, media_ms: int, now: float, *, interrupted: bool = False
     ) -> list[Command]:
@@ -160,6 +155,10 @@ class Tools:
         if self._answered(response_id):
             self._want_response(response_id)
         return commands
+
+    def mcp_call_ended(self, response_id: str) -> None:
+        """In this response the model called a tool by itself; it says nothing of the answer unless asked to."""
+        self._rounds.setdefault(response_id, _Round()).wants_response = True
 
     def response_done(self, response_id: str, *, asks_no_more: bool = False) -> None:
         """The response has ended: ask for the next one when all its calls are answered.
