@@ -186,7 +186,9 @@ def restored(call: Call, *, lost: bool = True, at: float = 20.0) -> tuple[list[C
         call.handle(LOST, now=at)
     call.handle(events.Tick(), now=at + RETRY_S[0])
     created = call.handle(events.SessionCreated(2, "sess_2"), now=at + 0.4)
-    return created, call.handle(events.SessionConfigured(2, AGENT.session(deaf=True)), now=at + 0.5)
+    opened = call.handle(events.SessionConfigured(2, AGENT.session(deaf=True)), now=at + 0.5)
+    call.handle(events.SessionConfigured(2, AGENT.session()), now=at + 0.6)
+    return created, opened
 
 
 def verdict_of(following: list[Command]) -> Verdict:

@@ -149,6 +149,7 @@ class ModelSession:
                 del self.items[item_id]
             case commands.SetTurnDetection(_, turn_detection):
                 self.listening = turn_detection is not None
+                self._say(events.SessionConfigured(self.number, {}))
             case commands.CreateMessage(_, item_id, role, _, after):
                 assert after in {None, "root", *self.items}, "it follows an item that is not there"
                 self._create(item_id, role)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import pytest
+from conftest import ErrorLogs
 from tool_server import ToolServer, tool_server
 
 from trunkline_common.call_events import ToolOutcome
@@ -216,3 +217,14 @@ async def test_a_host_that_is_not_listed_is_not_even_looked_up(run: Run, names: 
 
     assert answer.outcome is ToolOutcome.FAILED
     assert names.asked == 0
+
+
+async def test_a_fault_of_ours_is_an_answer_too(names: Names, run: Run, error_logs: ErrorLogs) -> None:
+    # What `is_public` raises for it is an exception that nobody planned for.
+    error_logs.expect("tool-fault")
+    names.addresses["a.rebound.example"] = [["no address at all"]]
+
+    answer = await run(get("https://a.rebound.example/"))
+
+    assert answer.outcome is ToolOutcome.FAILED
+    assert json.loads(answer.output) == {"ok": False, "error": "The service cannot be called."}

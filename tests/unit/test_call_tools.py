@@ -1,93 +1,45 @@
-"""A call whose agent does more than talk: tools, goodbyes, transfers and keys, from the model's word to Twilio's."""
+"""A call whose agent does more than talk: tools, goodbyes and keys, from the model's word to Twilio's."""
 
-import dataclasses
 import json
-from typing import Any
 
 import pytest
-from talk import AGENT, HUNG_UP, STREAM_LOST, recorded, sent, verdict_of
+from talk import HUNG_UP, STREAM_LOST, recorded, sent, verdict_of
+from tool_talk import (
+    ABLE,
+    ATTACHED_AGAIN,
+    able_call,
+    asked,
+    calls,
+    hang_ups,
+    heard,
+    speaks,
+    told,
+)
 
-from trunkline_common.call_events import DtmfReceived, ToolOutcome, TransferChanged, Verdict
-from trunkline_common.control import NextStep, Transfer
+from trunkline_common.call_events import DtmfReceived, ToolOutcome, Verdict
+from trunkline_common.control import NextStep
 from trunkline_worker import events
-from trunkline_worker.absence import BACK_S, DIAL_MARGIN_S
-from trunkline_worker.agent_tools import HttpTool, TransferTarget
 from trunkline_worker.call import Call, State
 from trunkline_worker.commands import (
+    AppendAudio,
     CancelTool,
-    Command,
+    CreateCallerAudio,
     CreateFunctionCall,
     CreateFunctionOutput,
-    CreateMessage,
     CreateResponse,
     Finish,
     HangUp,
-    OpenSession,
     RunTool,
+    SendToModel,
 )
 from trunkline_worker.keypad import PAUSE_S
 from trunkline_worker.leaving import HEARD_MARGIN_S
-from trunkline_worker.model_link import Link
-
-ANYTHING: dict[str, Any] = {"type": "object"}
-DESK = TransferTarget("front desk", "+12025550160", timeout_s=20)
-ABLE = dataclasses.replace(
-    AGENT,
-    tools=(
-        HttpTool("look", "Look.", ANYTHING, "GET", "https://a.example/", filler="One moment."),
-        HttpTool("act", "Act.", ANYTHING, "POST", "https://a.example/"),
-    ),
-    can_end_call=True,
-    can_send_digits=True,
-    transfer_targets=(DESK,),
-)
-ATTACHED_AGAIN = events.Attached("gw-2", "MZ2")
+from trunkline_worker.tools import ROUNDS_MAX
 
 
 @pytest.fixture
 def call() -> Call:
-    """A call that has greeted its caller."""
-    call = Call("CA1", "+1555", "+1666", "wk-1", ABLE, "polyphase")
-    call.start(now=0.0)
-    call.handle(events.SessionCreated(1, "sess_1"), now=0.1)
-    call.handle(events.SessionConfigured(1, ABLE.session()), now=0.2)
-    call.handle(events.Attached("gw-1", "MZ1"), now=0.3)
-    call.handle(events.ResponseCreated(1, "R0"), now=0.4)
-    call.handle(events.ResponseDone(1, "R0", "completed", "", None), now=0.4)
-    return call
-
-
-def calls(call: Call, name: str, arguments: str = "{}", *, now: float, says_ms: int = 0) -> list[Command]:
-    """Let the model call a tool in a response of its own, with or without words."""
-    call.handle(events.ResponseCreated(1, "R1"), now)
-    if says_ms:
-        speaks(call, "R1", "A1", says_ms, now)
-    called = events.ToolCalled(1, "R1", "F1", "call_1", name, arguments)
-    following = call.handle(called, now)
-    return following + call.handle(events.ResponseDone(1, "R1", "completed", "", None, None, (called,)), now)
-
-
-def speaks(call: Call, response_id: str, item_id: str, ms: int, now: float) -> None:
-    call.handle(events.ItemAdded(1, item_id, "assistant"), now)
-    call.handle(events.AudioDelta(1, response_id, item_id, b"\x21" * (8 * ms)), now)
-    call.handle(events.AudioDone(1, response_id, item_id), now)
-    call.handle(events.SpokenText(1, item_id, "Good bye.", final=True), now)
-
-
-def heard(call: Call, item_id: str, ms: int, now: float) -> list[Command]:
-    return call.handle(events.MarkPlayed(f"0:{item_id}:{ms}"), now)
-
-
-def hang_ups(following: list[Command]) -> list[HangUp]:
-    return [command for command in following if isinstance(command, HangUp)]
-
-
-def told(following: list[Command]) -> list[str]:
-    return [event.text for event in sent(following) if isinstance(event, CreateMessage)]
-
-
-def asked(following: list[Command]) -> list[CreateResponse]:
-    return [event for event in sent(following) if isinstance(event, CreateResponse)]
+    return able_call()
 
 
 # --- Tools
@@ -167,6 +119,27 @@ def test_a_session_that_is_lost_while_a_tool_runs_is_told_of_both_by_the_next_on
     assert kinds[:2] == [CreateFunctionCall, CreateFunctionOutput]
 
 
+def test_a_question_that_a_tool_answers_is_not_asked_again_of_the_next_session(call: Call) -> None:
+    # It would call again, and act twice.
+    for t_ms in range(0, 2_000, 20):
+        call.handle(events.CallerAudio(t_ms, b"\x21" * 160), now=1.0 + t_ms / 1000)
+    call.handle(events.SpeechStarted(1, "U1", 0), now=1.2)
+    call.handle(events.SpeechStopped(1, "U1", 1_900), now=3.0)
+    call.handle(events.ItemAdded(1, "U1", "user"), now=3.0)
+    calls(call, "act", now=3.1)
+    call.handle(events.SessionLost(1, "close-1006", fatal=False), now=3.3)
+    call.handle(events.Tick(), now=3.6)
+    call.handle(events.SessionCreated(2, "sess_2"), now=3.7)
+
+    opened = sent(call.handle(events.SessionConfigured(2, {}), now=3.8))
+    returned = call.handle(events.ToolReturned("call_1", ToolOutcome.OK, "{}", 200), now=3.9)
+
+    assert asked([SendToModel(event) for event in opened]) == []
+    assert sum(len(event.audio) for event in opened if isinstance(event, AppendAudio)) < 8 * 200
+    assert [event.item_id for event in opened if isinstance(event, CreateCallerAudio)] == ["U1"]
+    assert len(asked(returned)) == 1
+
+
 def test_nothing_runs_on_when_the_caller_hangs_up(call: Call) -> None:
     calls(call, "act", now=1.0)
 
@@ -221,137 +194,6 @@ def test_a_caller_who_speaks_into_the_goodbye_is_kept(call: Call) -> None:
     assert hang_ups(call.handle(events.Tick(), now=9.0)) == []
 
 
-# --- Transfers
-
-
-@pytest.fixture
-def dialing(call: Call) -> Call:
-    """A call whose caller hears the front desk ring."""
-    calls(call, "transfer_call", '{"target": "front desk"}', now=1.0, says_ms=400)
-    heard(call, "A1", 400, now=1.5)
-    return call
-
-
-def test_a_transfer_begins_once_its_announcement_was_heard(call: Call) -> None:
-    calls(call, "transfer_call", '{"target": "front desk"}', now=1.0, says_ms=400)
-
-    following = heard(call, "A1", 400, now=1.5)
-
-    assert hang_ups(following) == [HangUp(NextStep.TRANSFER, Transfer(number="+12025550160", timeout_s=20))]
-    assert [event.status for event in recorded(following) if isinstance(event, TransferChanged)] == [
-        "dialing"
-    ]
-    assert call.state is State.LEAVING
-    assert "+1202" not in repr(following)
-
-
-def test_the_end_of_the_stream_is_not_the_end_of_a_call_that_is_put_through(dialing: Call) -> None:
-    dialing.handle(STREAM_LOST, now=1.6)
-
-    assert dialing.state is State.LEAVING
-
-
-def test_a_caller_who_hung_up_before_twilio_could_dial_is_not_put_through(dialing: Call) -> None:
-    assert verdict_of(dialing.handle(HUNG_UP, now=1.6)) is Verdict.CALLER_HUNG_UP
-
-
-@pytest.mark.parametrize("status", ["completed", "answered"])
-def test_somebody_answered(dialing: Call, status: str) -> None:
-    following = dialing.handle(events.Dialed(status), now=8.0)
-
-    assert verdict_of(following) is Verdict.TRANSFERRED
-    assert following[-1] == Finish(Verdict.TRANSFERRED, NextStep.HANG_UP)
-
-
-def test_no_word_for_longer_than_it_rings_means_that_somebody_answered(dialing: Call) -> None:
-    due_at = 1.5 + DESK.timeout_s + DIAL_MARGIN_S
-    following: list[Command] = []
-    while dialing.state is not State.ENDED:
-        wake_at = dialing.wake_at()
-        assert wake_at is not None
-        assert wake_at <= due_at
-        following = dialing.handle(events.Tick(), now=wake_at)
-
-    assert verdict_of(following) is Verdict.TRANSFERRED
-
-
-@pytest.mark.parametrize("status", ["no-answer", "busy", "failed", "canceled"])
-def test_nobody_answered_and_the_agent_goes_on(dialing: Call, status: str) -> None:
-    following = dialing.handle(events.Dialed(status), now=22.0)
-    assert [event.status for event in recorded(following) if isinstance(event, TransferChanged)] == [status]
-    assert dialing.state is State.ORPHANED, "the gateway is told that the call goes on"
-
-    following = dialing.handle(ATTACHED_AGAIN, now=22.5)
-
-    (message,) = told(following)
-    assert f"nobody could be reached at front desk ({status})" in message
-    assert len(asked(following)) == 1
-    assert dialing.wake_at() != 22.0 + BACK_S
-
-
-def test_a_caller_who_did_not_wait_for_the_agent_to_come_back_hung_up(dialing: Call) -> None:
-    dialing.handle(events.Dialed("no-answer"), now=22.0)
-
-    following: list[Command] = []
-    while dialing.state is not State.ENDED:
-        wake_at = dialing.wake_at()
-        assert wake_at is not None
-        assert wake_at <= 22.0 + BACK_S
-        following = dialing.handle(events.Tick(), now=wake_at)
-
-    assert verdict_of(following) is Verdict.CALLER_HUNG_UP
-
-
-def test_a_model_that_is_lost_while_it_rings_has_until_nobody_answers(dialing: Call) -> None:
-    tried = lose_the_model(dialing, at=2.0, until=12.0)
-    assert tried > 3, "it is asked for again and again"
-    assert dialing.state is State.LEAVING
-
-    dialing.handle(events.Dialed("no-answer"), now=12.0)
-    dialing.handle(ATTACHED_AGAIN, now=12.3)
-    number = tried + 1
-    while dialing.link is not Link.OPEN:
-        wake_at = dialing.wake_at()
-        assert wake_at is not None
-        dialing.handle(events.Tick(), now=wake_at)
-        dialing.handle(events.SessionCreated(number, "sess"), now=wake_at)
-        following = dialing.handle(events.SessionConfigured(number, {}), now=wake_at)
-
-    assert "nobody could be reached" in "".join(told(following))
-    assert len(asked(following)) == 1
-
-
-def test_a_model_that_is_lost_does_not_end_what_somebody_answered(dialing: Call) -> None:
-    dialing.handle(events.SessionLost(1, "insufficient_quota", fatal=True), now=2.0)
-
-    assert verdict_of(dialing.handle(events.Dialed("completed"), now=60.0)) is Verdict.TRANSFERRED
-
-
-def test_without_a_model_a_caller_who_comes_back_hears_the_fallback(dialing: Call) -> None:
-    assert hang_ups(dialing.handle(events.SessionLost(1, "insufficient_quota", fatal=True), now=2.0)) == []
-
-    following = dialing.handle(events.Dialed("busy"), now=3.0)
-
-    assert following[-1] == Finish(Verdict.MODEL_REFUSED, NextStep.FALLBACK)
-
-
-def lose_the_model(call: Call, *, at: float, until: float) -> int:
-    """Lose every session as soon as it is opened; return the number of the last one."""
-    number, now = 1, at
-    call.handle(events.SessionLost(number, "close-1011", fatal=False), now)
-    while (wake_at := call.wake_at()) is not None and wake_at < until:
-        now = max(now, wake_at)
-        if any(isinstance(command, OpenSession) for command in call.handle(events.Tick(), now)):
-            number += 1
-            call.handle(events.SessionLost(number, "connect-http-503", fatal=False), now)
-    return number
-
-
-def test_a_dial_that_nobody_asked_for_means_nothing(call: Call) -> None:
-    assert call.handle(events.Dialed("completed"), now=1.0) == []
-    assert call.state is State.TALKING
-
-
 # --- Keys
 
 
@@ -378,3 +220,14 @@ def test_what_the_caller_keys_in_reaches_the_model_and_no_record(call: Call) -> 
     assert told(following) == ["The caller pressed 42 on the keypad."]
     assert len(asked(following)) == 1
     assert "42" not in json.dumps([str(event) for event in recorded(following)])
+
+
+def test_a_model_that_calls_mcp_servers_on_and_on_is_stopped(call: Call) -> None:
+    rounds = 0
+    for number in range(2 * ROUNDS_MAX):
+        call.handle(events.ResponseCreated(1, f"M{number}"), now=1.0)
+        call.handle(events.McpCallEnded(1, f"mcp_{number}"), now=1.0)
+        done = events.ResponseDone(1, f"M{number}", "completed", "", None)
+        rounds += len(asked(call.handle(done, now=1.0)))
+
+    assert rounds == ROUNDS_MAX

@@ -32,11 +32,13 @@ PAST_FAILURES = {
     2779: "an answer without response.created was asked for twice",
     166: "a cough stopped the agent because Twilio sent nothing behind it, and the time for its end passed",
     354: "a call whose line broke during a greeting that nobody could interrupt kept itself busy",
+    384: "a departure that was asked for while there was no line woke the call for ever",
     390: "an item of a lost session was truncated, though its successor knew it as text only",
     2413: "a turn that no session answered was lost when the call ended first",
     8663: "a caller was listened to although the greeting, which a limit had cut, still played",
     4226: "an item that the session had not been told of was deleted from it",
     4320: "a turn was heard twice, because the line had been silent since",
+    105729: "a first retry was due at once, and the call woke itself for it",
     102746: "a caller who was being answered already was greeted when the stream came back",
 }
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trunkline_worker.connect_limiter import HEARD_S, ConnectLimiter
+from trunkline_worker.connect_limiter import DELAY_S_MAX, HEARD_S, ConnectLimiter
 
 
 def delays(limiter: ConnectLimiter, count: int, now: float) -> list[float]:
@@ -28,7 +28,17 @@ def test_the_rate_is_the_fleets_and_each_worker_has_its_share() -> None:
     for worker in ("wk-1", "wk-2"):
         limiter.heard(worker, 100.0)
 
-    assert delays(limiter, 100, now=100.0)[-1] == pytest.approx(2 * 9.5, abs=0.5)
+    assert delays(limiter, 50, now=100.0)[-1] == pytest.approx(2 * 4.5, abs=0.5)
+
+
+def test_the_row_is_no_longer_than_anybody_waits_in_it() -> None:
+    # Who gave up tries again and would stand behind its own abandoned places.
+    limiter = ConnectLimiter(10.0)
+
+    waits_s = delays(limiter, 10_000, now=100.0)
+
+    assert max(waits_s) <= DELAY_S_MAX + 0.2
+    assert limiter.delay_s(105.0) <= DELAY_S_MAX - 4.5
 
 
 def test_a_worker_that_fell_silent_leaves_its_share_to_the_others() -> None:

@@ -129,6 +129,16 @@ def test_words_at_which_the_call_ends_come_last() -> None:
 # The agent's turns
 
 
+def test_words_that_come_again_are_no_further_turn() -> None:
+    conversation = Conversation()
+    conversation.agent_started("A1", "R1", 0)
+    conversation.agent_said("A1", "Hello.", final=True)
+    assert len(conversation.agent_heard("A1", 500, 500)) == 1
+
+    assert conversation.agent_said("A1", "Hello.", final=True) == []
+    assert conversation.close(1_000) == []
+
+
 def test_an_agents_turn_waits_for_both_its_words_and_the_ear() -> None:
     conversation = Conversation()
     agent_speaks(conversation, "A1", "R1", media_ms=3_000)

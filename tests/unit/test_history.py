@@ -2,10 +2,10 @@
 
 from trunkline_common.call_events import AgentTurn, CallerTurn
 from trunkline_worker.commands import (
-    ClientEvent,
     CreateCallerAudio,
     CreateFunctionCall,
     CreateFunctionOutput,
+    CreateItem,
     CreateMessage,
 )
 from trunkline_worker.history import (
@@ -43,7 +43,7 @@ def agent(item_id: str, position: int, heard: str) -> AgentTurn:
     )
 
 
-def replayed(history: History, audio: bytes = b"") -> list[ClientEvent]:
+def replayed(history: History, audio: bytes = b"") -> list[CreateItem]:
     return history.replay(lambda what: what, lambda _start_ms, _end_ms: audio)
 
 
@@ -129,3 +129,27 @@ def test_the_beginning_of_a_long_call_is_left_out_and_said_to_be() -> None:
         assert told[0] == CreateMessage("item", "note_0", "system", EARLIER)
     assert len(replayed(by_length)) == 3
     assert len(replayed(by_number)) == ITEMS_MAX + 1
+
+
+def test_a_call_follows_the_question_whose_words_came_after_it() -> None:
+    history = History()
+    history.reached(1)
+    history.tool_called("F1", "call_1", "book", "{}")
+    history.tool_returned("call_1", "booked")
+    history.take(caller("U1", 1, "Book me in."))
+
+    assert [event.item_id for event in replayed(history)] == ["U1", "F1", "out_F1"]
+
+
+def test_one_long_answer_of_a_tool_does_not_cost_the_talk_before_it() -> None:
+    history = History()
+    history.take(caller("U1", 1, "What is there?"))
+    history.tool_called("F1", "call_1", "list", "{}")
+    history.tool_returned("call_1", "x" * (REPLAYED_CHARACTERS_MAX + 1))
+
+    newest = [event.item_id for event in replayed(history)]
+    history.take(agent("A1", 2, "A lot."))
+    older = [event.item_id for event in replayed(history)]
+
+    assert newest == ["U1", "F1", "out_F1"]
+    assert older == ["note_0", "U1", "A1"]

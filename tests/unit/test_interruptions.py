@@ -4,6 +4,7 @@ from talk import SESSION, Talk, counted, played, recorded, sent
 
 from trunkline_common.call_events import AgentTurn
 from trunkline_worker import commands, events
+from trunkline_worker.beliefs import TRUNCATE_MARGIN_MS
 from trunkline_worker.commands import (
     AppendAudio,
     CancelResponse,
@@ -16,8 +17,7 @@ from trunkline_worker.commands import (
     SendToModel,
     TruncateItem,
 )
-from trunkline_worker.correction import TRUNCATE_MARGIN_MS
-from trunkline_worker.response_gate import INTERRUPTED_RESPONSES_MAX
+from trunkline_worker.response_gate import INTERRUPTED_RESPONSES_MAX, Wish
 
 # The order
 
@@ -346,3 +346,23 @@ def test_the_caller_is_heard_on_the_second_stream() -> None:
     talk.dialogue.resume(talk.now)
 
     assert sent(talk.dialogue.caller_audio(0, b"\x22" * 160, talk.now)) == [AppendAudio(b"\x22" * 160)]
+
+
+def test_a_response_that_was_asked_for_as_the_caller_began_to_speak_is_cancelled() -> None:
+    talk = Talk()
+    talk.dialogue.gate.request(Wish.ANSWER, talk.now)
+    talk.caller_starts()
+
+    created = talk.hear(events.ResponseCreated(SESSION, "R1"))
+
+    assert sent(created) == [CancelResponse("cancel_2", "R1")]
+    assert played(talk.audio(400)) == []
+
+
+def test_a_response_is_over_when_it_is_told_to_be_and_not_once_more() -> None:
+    talk = Talk()
+    talk.agent_speaks(400)
+    talk.agent_ends()
+
+    assert talk.done() == []
+    assert talk.audio(400) == [Count(Measure.LATE_DELTA)]

@@ -4,6 +4,7 @@ import pytest
 from talk import (
     AGENT,
     ATTACHED,
+    HUNG_UP,
     LOST,
     ROTATES_AT,
     agent_speaks,
@@ -11,6 +12,8 @@ from talk import (
     answered,
     caller_asks,
     caller_audio,
+    caller_speaks,
+    greeted,
     new_call,
     recorded,
     sent,
@@ -307,3 +310,12 @@ def test_a_next_session_that_does_not_come_harms_nobody() -> None:
     assert following == [CloseSession(2), Record(ModelLost(session=2, reason="connect-http-503"))]
     assert call.link is Link.OPEN
     assert call.handle(events.Tick(), now=ROTATES_AT + ROTATION_RETRY_S) == [OpenSession(3)]
+
+
+def test_a_session_that_is_made_ready_is_closed_when_the_caller_hangs_up() -> None:
+    # It would take over from the one that still writes down the caller's last words.
+    call = greeted()
+    an_hour_later(call).handle(events.Tick(), now=ROTATES_AT)
+    caller_speaks(call, now=ROTATES_AT + 0.05)
+
+    assert CloseSession(2) in call.handle(HUNG_UP, now=ROTATES_AT + 0.1)

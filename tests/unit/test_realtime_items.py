@@ -54,3 +54,13 @@ def test_an_echo_may_say_more_of_a_tool_and_nothing_of_its_secret() -> None:
 
     assert realtime_api.differences(asked, echoed) == []
     assert realtime_api.differences(asked, {"tools": []}) == ["session.tools"]
+
+
+def test_an_item_full_of_nulls_does_not_cost_the_end_of_its_response() -> None:
+    nulls = dict.fromkeys(CALL)
+    named = {**CALL, "id": None, "arguments": None}
+
+    event = decoded({"type": "response.done", "response": {"id": "R1", "output": [nulls, named]}})
+
+    assert isinstance(event, events.ResponseDone)
+    assert event.tool_calls == (events.ToolCalled(1, "R1", "c1", "c1", "look", ""),)

@@ -73,3 +73,18 @@ def test_a_transcription_counts_seconds_or_tokens(usage: object, counted: tuple[
     assert isinstance(event, events.CallerText)
     assert event.usage is not None
     assert (event.usage.seconds, event.usage.input_tokens, event.usage.output_tokens) == counted
+
+
+def test_a_nonsense_length_of_speech_does_not_spend_the_day() -> None:
+    written = {
+        "type": "conversation.item.input_audio_transcription.completed",
+        "item_id": "item_1",
+        "transcript": "Hello?",
+        "usage": {"type": "duration", "seconds": 1e300},
+    }
+
+    event = decode(json.dumps(written), SESSION)
+
+    assert isinstance(event, events.CallerText)
+    assert event.usage is not None
+    assert event.usage.seconds == 3_600

@@ -3,7 +3,7 @@
 import pytest
 from talk import sent
 
-from trunkline_worker.commands import Command, CreateResponse
+from trunkline_worker.commands import Command, Count, CreateResponse, Measure
 from trunkline_worker.events import ResponseDone
 from trunkline_worker.response_gate import (
     CREATED_S,
@@ -266,8 +266,48 @@ def test_what_cannot_pass_is_not_tried_again() -> None:
     gate = opened()
     gate.created("R1", 0.0)
 
-    assert done(gate, status="failed", reason="content_policy") == []
+    assert done(gate, status="failed", reason="insufficient_quota") == []
     assert gate.wake_at() is None
+
+
+def test_a_failure_that_nobody_knows_may_pass() -> None:
+    # Not to try would leave the caller in silence.
+    gate = opened()
+    gate.created("R1", 0.0)
+
+    assert done(gate, status="failed", reason="failed") == [Count(Measure.RESPONSE_RETRIED)]
+
+
+def test_an_end_that_is_told_twice_counts_once() -> None:
+    gate = opened()
+    gate.created("R1", 0.0)
+    done(gate, "R1")
+
+    assert gate.is_over("R1")
+    gate.created("R1", 1.1)
+    assert gate.active is None
+
+
+def test_a_turn_that_ends_into_a_response_is_answered_after_it() -> None:
+    # The model begins none by itself while one is active.
+    gate = opened()
+    gate.request(Wish.GREETING, 0.0)
+    gate.caller_started()
+    gate.created("R1", 0.1)
+
+    gate.caller_stopped(1.0)
+
+    assert sent(done(gate, "R1", "cancelled")) == [CreateResponse("respond_2")]
+
+
+def test_what_a_tool_call_fulfils_is_not_owed_when_the_session_is_lost() -> None:
+    gate = opened()
+    gate.request(Wish.ANSWER, 0.0)
+    gate.created("R1", 0.1)
+
+    gate.acted("R1")
+
+    assert gate.lost() is None
 
 
 @pytest.mark.parametrize(

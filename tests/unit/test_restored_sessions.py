@@ -32,8 +32,10 @@ from trunkline_worker.commands import (
     Record,
     SetTurnDetection,
 )
+from trunkline_worker.connect_limiter import DELAY_S_MAX
 from trunkline_worker.handover import CONTINUE, UNNOTICED_MS
 from trunkline_worker.model_link import (
+    RESTORE_S,
     RETRY_S,
     SETUP_S,
 )
@@ -207,3 +209,34 @@ def test_connects_that_wait_for_others_do_not_use_up_the_time() -> None:
     call.handle(events.SessionDelayed(1, 3.0), now=0.0)
 
     assert call.wake_at() == SETUP_S + 3.0
+
+
+def test_a_wait_for_others_that_comes_again_and_again_does_not_keep_the_caller_for_ever() -> None:
+    call = answered()
+    call.handle(events.LineMeasured(None, 0.5), now=20.0)
+    following = call.handle(LOST, now=20.0)
+    session = 1
+    while not isinstance(following[-1], Finish):
+        wake_at = call.wake_at()
+        assert wake_at is not None
+        following = call.handle(events.Tick(), wake_at)
+        if isinstance(following[-1], OpenSession):
+            session += 1
+            call.handle(events.SessionDelayed(session, 60.0), wake_at)
+
+    assert verdict_of(following) is Verdict.MODEL_LOST
+    assert wake_at is not None
+    assert wake_at <= 20.0 + RESTORE_S + DELAY_S_MAX + SETUP_S
+
+
+def test_a_session_that_never_says_that_it_listens_is_replaced() -> None:
+    # Its refusal may not name the event that it is about.
+    call = answered()
+    call.handle(LOST, now=20.0)
+    call.handle(events.Tick(), now=20.3)
+    call.handle(events.SessionCreated(2, "sess_2"), now=20.4)
+    call.handle(events.SessionConfigured(2, AGENT.session(deaf=True)), now=20.5)
+
+    following = call.handle(events.Tick(), now=20.5 + SETUP_S)
+
+    assert following[0] == CloseSession(2)

@@ -44,3 +44,8 @@ def test_what_is_no_host_is_refused(entry: str) -> None:
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
 def test_addresses_of_the_open_internet_are_public(address: str) -> None:
     assert is_public(address)
+
+
+@pytest.mark.parametrize("address", ["fec0::1", "::127.0.0.1", "5f00::1", "64:ff9b::7f00:1", "2002:7f00:1::"])
+def test_addresses_that_are_given_out_to_nobody_are_not(address: str) -> None:
+    assert not is_public(address)

@@ -9,6 +9,7 @@ from trunkline_worker.uplink import (
     FILL_MS_MAX,
     FILL_STEP_MS,
     GAP_MS_MAX,
+    POSITION_MS_MAX,
     STALL_MS,
     Uplink,
 )
@@ -363,6 +364,14 @@ def test_nothing_is_filled_in_without_a_session_or_without_any_media() -> None:
     assert closed.fill_at() is None
     assert closed.fill(now=5.0) == b""
     assert opened().fill_at() is None
+
+
+@pytest.mark.parametrize("position_ms", [-5, 10**400])
+def test_a_position_that_cannot_be_is_no_fault(position_ms: int) -> None:
+    uplink = opened()
+    uplink.push(0, speech(20), now=0.0)
+
+    assert 0 <= uplink.media_ms(position_ms) <= POSITION_MS_MAX
 
 
 def opened() -> Uplink:

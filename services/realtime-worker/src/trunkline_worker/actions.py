@@ -36,6 +36,11 @@ class Actions:
         """Tool calls beyond the rate, so far."""
         return self._tools.refused
 
+    @property
+    def busy(self) -> bool:
+        """A tool is under way, or the agent is about to leave."""
+        return self._leaving is not None or self._tools.wake_at() is not None
+
     def session_opened(self) -> None:
         """A session is there, and was told what the history holds."""
         self._tools.session_opened()
@@ -65,8 +70,12 @@ class Actions:
         return [*commands, *self._ask_wanted(now)]
 
     def mcp_call_ended(self, now: float) -> list[Command]:
-        """The model has the answer of an MCP server, and says nothing of it by itself."""
-        return self._ask(Wish.ANSWER, now)
+        """The model has the answer of an MCP server."""
+        response_id = self._gate.active
+        self._tools.mcp_call_ended(response_id or "")
+        if response_id is None:
+            self._tools.response_done("")
+        return self._ask_wanted(now)
 
     def response_done(
         self,

@@ -97,7 +97,7 @@ class Call:
         self.state = State.OFFERED
         self._started = CallStarted(caller=caller, called=called, agent=agent.name, worker=worker)
         self._dialogue = Dialogue(agent, resampler, call_id, prices)
-        share = zlib.crc32(call_id.encode()) % 1000 / 1000
+        share = max(zlib.crc32(call_id.encode()) % 1000, 1) / 1000
         self._model = ModelLink(agent, self._dialogue, share, session_max_s)
         self._deadline: float | None = None
         """End of OFFERED, ORPHANED, LEAVING or LINGERING."""
@@ -343,8 +343,7 @@ class Call:
         self._verdict = verdict
         self.state = State.LINGERING
         self._deadline = now + LINGER_S
-        self._model.keep_no_longer()
-        commands = self._dialogue.actions.close(now)
+        commands = [*self._model.keep_no_longer(), *self._dialogue.actions.close(now)]
         return commands if self._model.is_open else commands + self._end(now)
 
     def _end(self, now: float) -> list[Command]:

@@ -109,6 +109,8 @@ class CreateFunctionOutput:
     output: str
 
 
+CreateItem = CreateMessage | CreateCallerAudio | CreateFunctionCall | CreateFunctionOutput
+
 ClientEvent = (
     AppendAudio
     | ConfigureSession
@@ -117,10 +119,7 @@ ClientEvent = (
     | CancelResponse
     | TruncateItem
     | DeleteItem
-    | CreateMessage
-    | CreateCallerAudio
-    | CreateFunctionCall
-    | CreateFunctionOutput
+    | CreateItem
 )
 
 # --- Commands ------------------------------------------------------------------------------------------------

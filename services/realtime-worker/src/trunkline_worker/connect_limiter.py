@@ -10,6 +10,9 @@ HEARD_S: Final = 3.0
 """A worker that was silent for this long is gone; a heartbeat comes every second."""
 
 WORKERS_MAX: Final = 10_000
+DELAY_S_MAX: Final = 10.0
+"""Nobody waits longer, so nobody has a place behind that: the row would be longer with every try that gave up."""
+
 BURST_S: Final = 1.0
 """So much of the rate may be used at once, after a time without connects."""
 
@@ -35,10 +38,11 @@ class ConnectLimiter:
         return max(len(self._heard_at), 1)
 
     def delay_s(self, now: float) -> float:
-        """Take a place in the row; return how long it has to wait."""
+        """Take a place in the row; return how long it has to wait. There is none behind `DELAY_S_MAX`."""
         step_s = self.workers(now) / self._fleet_rate_per_s
         # At least one connect is always free, however small the share.
         self._free_at = max(self._free_at, now - max(BURST_S - step_s, 0))
         delay_s = max(self._free_at - now, 0.0)
-        self._free_at += step_s
+        if delay_s <= DELAY_S_MAX:
+            self._free_at += step_s
         return delay_s

@@ -157,9 +157,10 @@ class Conversation:
 
     def agent_said(self, item_id: str, text: str, *, final: bool) -> list[AgentTurn]:
         """Words of the agent arrived; return the turn when it is complete."""
-        turn = self._agent.get(item_id)
-        if turn is None:
-            turn = self._agent_turn(item_id, "")
+        if item_id in self.history and item_id not in self._agent:
+            # Written already: a turn is written once.
+            return []
+        turn = self._agent_turn(item_id, "")
         turn.text = text if final else turn.text + text
         turn.text_final = turn.text_final or final
         return self._written_if_ready(turn)
@@ -264,8 +265,12 @@ class Conversation:
 
     def _place(self, turn: _CallerTurn) -> None:
         if not turn.position:
-            self._next_position += 1
-            turn.position = self._next_position
+            turn.position = self._new_position()
+
+    def _new_position(self) -> int:
+        self._next_position += 1
+        self.history.reached(self._next_position)
+        return self._next_position
 
     def _written(self, turn: _CallerTurn) -> CallerTurn:
         # The model may not have taken the item in yet when the call ends: it comes after all that it has.
@@ -278,8 +283,7 @@ class Conversation:
     def _agent_turn(self, item_id: str, response_id: str) -> _AgentTurn:
         turn = self._agent.get(item_id)
         if turn is None:
-            self._next_position += 1
-            turn = self._agent[item_id] = _AgentTurn(item_id, response_id, self._next_position)
+            turn = self._agent[item_id] = _AgentTurn(item_id, response_id, self._new_position())
         turn.response_id = response_id or turn.response_id
         return turn
 

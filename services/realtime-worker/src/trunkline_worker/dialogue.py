@@ -8,24 +8,23 @@ Rules:
   still hold seconds of it.
 * When the line breaks, Twilio's buffer is lost: the same happens, but the model is told to stop as well. What it
   says while there is no line waits for the next one; what was cut is asked for again.
-* What the model believes it said must be what the caller heard: see `correction`.
 * Where short speech is no interruption (see `speech_guard`), the model neither stops nor answers by itself: both
   are done here, once it is known that the caller speaks.
-* An agent that does not listen during its greeting gets no audio until it may: see `greeting_ear`.
 * Silence that the model took as a turn is none of the caller's: it is not written, and its answer is not timed.
-* A lost session loses no words: see `handover`.
+* What the model believes it said is what was heard (`beliefs`); a lost session loses no words (`handover`).
 """
 
 from trunkline_common.call_events import AgentTurn, CallerTurn
 from trunkline_worker import events, realtime_refusals
 from trunkline_worker.actions import Actions
 from trunkline_worker.agent import Agent
+from trunkline_worker.beliefs import Beliefs
 from trunkline_worker.commands import (
     AppendAudio,
     ClearPlayback,
-    ClientEvent,
     Command,
     Count,
+    CreateItem,
     Measure,
     Record,
     RecordLatency,
@@ -33,7 +32,6 @@ from trunkline_worker.commands import (
     SetTurnDetection,
 )
 from trunkline_worker.conversation import Conversation
-from trunkline_worker.correction import Correction
 from trunkline_worker.due import earliest
 from trunkline_worker.filler import FillerSound
 from trunkline_worker.greeting_ear import LISTEN_BACK_MS, GreetingEar
@@ -62,8 +60,8 @@ class Dialogue:
         self._uplink = Uplink(agent.audio_path, resampler)
         self._playback = Playback(agent.audio_path, resampler)
         self._conversation = Conversation()
+        self._beliefs = Beliefs(self.gate, self._conversation.history)
         self.actions = Actions(agent, call_id, self.gate, self._playback, self._conversation.history)
-        self._correction = Correction(self.gate.event_id, self._conversation.history)
         self._clock = TurnClock()
         self._guard = SpeechGuard(agent.min_speech_ms, agent.turn_detection.end_of_speech_ms)
         self.filler = FillerSound(agent.filler)
@@ -87,17 +85,15 @@ class Dialogue:
     @property
     def quiet(self) -> bool:
         """Nobody speaks and nobody is about to."""
-        waits = self._hears_speech or self._unanswered_item is not None
-        return not waits and not self._playback.active and not self.gate.busy
+        caller = self._hears_speech or self._unanswered_item is not None
+        return not (caller or self._playback.active or self.gate.busy or self.actions.busy)
 
     def caller_audio(self, t_ms: int, ulaw: bytes, now: float) -> list[Command]:
         """The caller's audio, towards the model."""
         audio = self._uplink.push(t_ms, ulaw, now)
-        commands: list[Command] = [SendToModel(AppendAudio(audio))] if audio else []
-        if self._guard.doubt is not None:
-            commands += self._decide(now)
+        commands = [*([SendToModel(AppendAudio(audio))] if audio else []), *self._decide(now)]
         if self.filler.is_waiting and self.filler.caller_voice(ulaw):
-            commands += self._stop_filler(now)
+            commands += self.filler.cleared(self._playback, now)
         return commands
 
     def session_opened(self, now: float, *, deaf: bool) -> tuple[list[Command], int | None, int]:
@@ -106,15 +102,15 @@ class Dialogue:
         It listens from now on, or once the greeting was heard.
         Return also the media time of the first audio that it got, and how many items it was told.
         """
-        created: list[ClientEvent] = []
+        created: list[CreateItem] = []
         self._in_session = True
         if self._hear_again_ms is not None:
             self._conversation.heard_again(self._hear_again_ms)
         if deaf:
             self._conversation.remember_callers()
             created = self._conversation.history.replay(self.gate.event_id, self._uplink.between)
+        self._beliefs.session_opened(created)
         self.actions.session_opened()
-        self._correction.session_opened(created)
         commands: list[Command] = [*map(SendToModel, created), *self.gate.open(now)]
         if self._ear.is_covered:
             return commands, None, len(created)
@@ -128,7 +124,7 @@ class Dialogue:
         broke_off, commands = self._playback.incomplete(), self._playback.finish_all(now)
         playing = self._playback.generated_ms()
         commands += [*_records(self._conversation.session_lost(playing)), *self._heard()]
-        self._correction.session_closed(playing)
+        self._beliefs.session_closed(playing)
         self._owe(now, broke_off=broke_off)
         commands += self.actions.session_closed(now)
         self._speaking_item = self._unanswered_item = None
@@ -234,22 +230,23 @@ class Dialogue:
             case events.ItemAdded(_, item_id, role):
                 self.gate.added(item_id)
                 if self._guard.forgets(item_id):
-                    return [self._correction.delete(item_id)]
+                    return [self._beliefs.delete(item_id)]
                 self._conversation.added(item_id, role, self.gate.active or "")
             case events.CallerText(_, item_id, text, usage):
                 turns = _records(self._conversation.caller_said(item_id, text))
                 return turns if usage is None else [*turns, Record(self.spend.on_transcription(usage))]
             case events.ResponseCreated(_, response_id):
                 self.gate.created(response_id, now)
-                if self._speaking_item is not None and self.gate.wanted in {Wish.PROMPT, Wish.ANSWER}:
+                if self._speaking_item is not None and self.gate.gives_way:
                     # Asked for just before the caller began: it does not know their words.
                     return self.gate.cancel()
             case events.ResponseDone():
                 return self._on_response_done(event, now)
             case events.ToolCalled(_, response_id):
-                return self.actions.called(
-                    event, self.media_ms, now, interrupted=self.gate.ignores(response_id)
-                )
+                interrupted = self.gate.ignores(response_id)
+                if not interrupted:
+                    self._acted(response_id)
+                return self.actions.called(event, self.media_ms, now, interrupted=interrupted)
             case events.McpCallEnded():
                 return self.actions.mcp_call_ended(now)
             case events.SessionRoundTrip(_, rtt_ms):
@@ -262,13 +259,13 @@ class Dialogue:
         return []
 
     def _on_audio(self, response_id: str, item_id: str, audio: bytes, now: float) -> list[Command]:
-        if self.gate.ignores(response_id):
+        if self.gate.ignores(response_id) or self.gate.is_over(response_id):
             return [Count(Measure.LATE_DELTA)]
         self._unanswered_item = None
         self._owes = False
         self.gate.spoke(response_id, now)
         position = self._conversation.agent_started(item_id, response_id, self._uplink.media_end_ms)
-        commands = self._stop_filler(now)
+        commands = self.filler.cleared(self._playback, now)
         commands += [*self._playback.receive(response_id, item_id, audio, now), *self._heard()]
         latency = self._clock.answered(item_id, position, now)
         if latency is not None:
@@ -298,7 +295,7 @@ class Dialogue:
         self._clock.speech_started()
         self.gate.caller_started()
         self._conversation.caller_started(item_id, start_ms)
-        commands = [*self._stop_filler(now), *self.actions.caller_spoke(now)]
+        commands = [*self.filler.cleared(self._playback, now), *self.actions.caller_spoke(now)]
         self.gate.ignore_active()
         if self._playback.active:
             self.interruptions += 1
@@ -334,11 +331,10 @@ class Dialogue:
             commands.append(SendToModel(AppendAudio(audio)))
         return commands, media_start_ms
 
-    def _stop_filler(self, now: float) -> list[Command]:
-        if not self.filler.stop(now):
-            return []
-        self._playback.interrupt(now)  # cuts nothing: nothing else is in Twilio's buffer
-        return [ClearPlayback(self._playback.generation)]
+    def _acted(self, response_id: str) -> None:
+        """A response called a tool, which answers the turn: a next session that did again would act twice."""
+        self._unanswered_item = None
+        self.gate.acted(response_id)
 
     def _cut(self, now: float, *, cancel: bool = False) -> list[Command]:
         cuts = self._playback.interrupt(now)
@@ -348,12 +344,16 @@ class Dialogue:
         for cut in cuts:
             turns = self._conversation.agent_cut(cut, self._uplink.media_end_ms)
             if self._in_session:
-                commands += self._correction.cut(cut)
+                commands += self._beliefs.correct(cut)
             commands += _records(turns)
         return commands
 
     def _on_response_done(self, event: events.ResponseDone, now: float) -> list[Command]:
+        if self.gate.is_over(event.response_id):
+            return []
         interrupted, spoke = self.gate.ignores(event.response_id), self.gate.has_spoken(event.response_id)
+        if event.tool_calls and not interrupted:
+            self._acted(event.response_id)
         # One that ended before our cancel reached it is "completed", and was not heard to its end all the same.
         cut_off = event.status != "completed" or interrupted
         commands: list[Command] = []
@@ -365,10 +365,9 @@ class Dialogue:
         commands += [*self._playback.finish_response(event.response_id, now), *self._heard()]
         if cut_off:
             unheard = self._conversation.unheard_items(event.response_id)
-            commands += [self._correction.delete(item_id) for item_id in unheard]
+            commands += [self._beliefs.delete(item_id) for item_id in unheard]
         commands += _records(self._conversation.response_done(event.response_id, cut_off=cut_off))
-        if event.usage is not None:
-            commands.append(Record(self.spend.on_response(event.usage)))
+        commands += [] if event.usage is None else [Record(self.spend.on_response(event.usage))]
         commands += self.gate.done(event, now)
         return commands + self.actions.response_done(
             event, self.media_ms, now, interrupted=interrupted, spoke=spoke

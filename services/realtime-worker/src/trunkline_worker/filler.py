@@ -14,7 +14,8 @@ import numpy as np
 
 from trunkline_worker import g711
 from trunkline_worker.agent import Filler as Kind
-from trunkline_worker.commands import Command, Count, Measure, Play
+from trunkline_worker.commands import ClearPlayback, Command, Count, Measure, Play
+from trunkline_worker.playback import Playback
 from trunkline_worker.speech_guard import loud_ms
 
 TROUBLE_S: Final = 0.7
@@ -97,6 +98,13 @@ class FillerSound:
         self._silent_since = self._plays_until = None
         self._filled_ms = self._voice_ms = 0
         return left
+
+    def cleared(self, playback: Playback, now: float) -> list[Command]:
+        """Stop, and clear what is left of the sound; nothing else is in Twilio's buffer."""
+        if not self.stop(now):
+            return []
+        playback.interrupt(now)
+        return [ClearPlayback(playback.generation)]
 
     def end(self) -> None:
         """Nothing is owed any more: what was sent plays on, and is remembered until it must have ended."""

@@ -12,10 +12,10 @@ from typing import Final, Literal
 
 from trunkline_common.call_events import AgentTurn, CallerTurn
 from trunkline_worker.commands import (
-    ClientEvent,
     CreateCallerAudio,
     CreateFunctionCall,
     CreateFunctionOutput,
+    CreateItem,
     CreateMessage,
 )
 
@@ -75,6 +75,10 @@ class History:
             item = Remembered(turn.item_id, "agent", turn.position, turn.heard_text)
         self._put(item)
 
+    def reached(self, position: int) -> None:
+        """The conversation has come to this place, though the turn there may be known only later."""
+        self._last_position = max(self._last_position, position)
+
     def note(self, text: str) -> str:
         """Remember something that the model was told in between; return the item's id."""
         self._notes += 1
@@ -102,33 +106,27 @@ class History:
                 self._items[item.item_id] = replace(item, output=output)
                 return
 
-    def forget(self, item_id: str) -> None:
-        """Drop an item that the model no longer has."""
-        self._items.pop(item_id, None)
-
     def text_of(self, item_id: str) -> str | None:
         """Return what the item says, if it is known."""
         item = self._items.get(item_id)
         return None if item is None else item.text
 
-    def before(self, item_id: str) -> str | None:
-        """Return the id of the item that the model has before this one."""
-        told = [item.item_id for item in self._ordered() if item.text]
-        at = told.index(item_id) if item_id in told else 0
-        return told[at - 1] if at else None
-
-    def replay(self, event_id: Callable[[str], str], audio: AudioBetween) -> list[ClientEvent]:
-        """Return the items that a new session is given, oldest first."""
+    def replay(self, event_id: Callable[[str], str], audio: AudioBetween) -> list[CreateItem]:
+        """Return the items that a new session is given, oldest first; the newest whatever its size."""
         chosen: list[Remembered] = []
         room = REPLAYED_CHARACTERS_MAX
         left_out = self._forgot
         for item in reversed(self._ordered()):
-            room -= len(item.text or "") + len(item.arguments) + len(item.output or "")
-            if room < 0:
+            size = len(item.text or "") + len(item.arguments) + len(item.output or "")
+            if chosen and size > room:
                 left_out = True
+                if item.speaker == "tool":
+                    # One long answer must not cost all the talk before it.
+                    continue
                 break
+            room -= min(size, REPLAYED_CHARACTERS_MAX // 2)
             chosen.append(item)
-        created: list[ClientEvent] = []
+        created: list[CreateItem] = []
         if left_out:
             created.append(CreateMessage(event_id("item"), "note_0", "system", EARLIER))
         for item in reversed(chosen):
@@ -137,18 +135,20 @@ class History:
 
     def _put(self, item: Remembered) -> None:
         self._items[item.item_id] = item
-        self._last_position = max(self._last_position, item.position)
+        self.reached(item.position)
         if len(self._items) > ITEMS_MAX:
             oldest = self._ordered()[0]
             del self._items[oldest.item_id]
             self._forgot = True
 
     def _ordered(self) -> list[Remembered]:
-        # Stable: a note follows the turn after which it came.
-        return sorted(self._items.values(), key=lambda item: item.position)
+        # Stable: notes and tools follow the turn after which they came, also when its words came later.
+        return sorted(
+            self._items.values(), key=lambda item: (item.position, item.speaker in {"note", "tool"})
+        )
 
 
-def _created(item: Remembered, event_id: Callable[[str], str], audio: AudioBetween) -> Iterable[ClientEvent]:
+def _created(item: Remembered, event_id: Callable[[str], str], audio: AudioBetween) -> Iterable[CreateItem]:
     item_id = item.item_id[:ITEM_ID_CHARACTERS_MAX]
     match item.speaker:
         case "caller" if item.text is None:

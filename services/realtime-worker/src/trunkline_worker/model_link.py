@@ -26,8 +26,10 @@ from trunkline_worker.commands import (
     OpenSession,
     Record,
     SendToModel,
+    SetTurnDetection,
     UseSession,
 )
+from trunkline_worker.connect_limiter import DELAY_S_MAX
 from trunkline_worker.dialogue import Dialogue
 from trunkline_worker.due import earliest
 
@@ -35,14 +37,14 @@ SETUP_S: Final = 2.0
 """Socket, session.created and session.updated together, in each try."""
 
 RESTORE_S: Final = 6.0
-"""From the loss of a session, or the offer: a caller who hears nothing for longer hangs up. Then the fallback."""
+"""From the loss of a session, or the offer: a caller who hears nothing for longer hangs up. Then the fallback.
+
+Waiting for our own limit on connects is not the model's fault: by that it grows, once by `DELAY_S_MAX` at most.
+"""
 
 RETRY_S: Final = (0.25, 0.5, 1.0, 2.0)
 """Before each further try. The first is spread over all of its time, the others over the last quarter, by a share
 that is the call's own: calls that lost their sessions together do not come back together."""
-
-DELAY_S_MAX: Final = 10.0
-"""Longest wait for our own limit on connects; it is not the model's fault, so the budget grows by it."""
 
 ROTATION_SPREAD: Final = 0.1
 """Calls that began together rotate over this share of the age limit."""
@@ -100,10 +102,13 @@ class ModelLink:
         self._retry_at: float | None = None
         self._tries = 0
         self._deadline = 0.0
+        self._delay_left_s = DELAY_S_MAX
         self._lost_at = 0.0
         self._caller_back_at = 0.0
         self._cause = "start"
         self._rotate_at = 0.0
+        self._listens_by: float | None = None
+        """The session in use was asked to listen, and has not said that it does."""
         self._mute = 0
         self._is_last = False
 
@@ -136,23 +141,28 @@ class ModelLink:
         self._caller_back_at = now
         self._deadline = min(self._deadline, now + RESTORE_S)
 
-    def keep_no_longer(self) -> None:
+    def keep_no_longer(self) -> list[Command]:
         """The call is about to end: the session in use is not replaced any more."""
-        self._is_last = True
+        self._is_last, self._listens_by = True, None
         self._dialogue.gate.close()
+        attempt = self._attempt
+        if attempt is None or self._current is None:
+            return []
+        self._attempt = None
+        return [CloseSession(attempt.session)]
 
     def close(self) -> list[Command]:
         """The call is over."""
         commands: list[Command] = [CloseSession(number) for number in self._numbers()]
-        self._current = self._attempt = self._retry_at = None
+        self._current = self._attempt = self._retry_at = self._listens_by = None
         return commands
 
     def wake_at(self) -> float | None:
         """Return when `tick` is due."""
         if self._attempt is not None:
-            return earliest(self._retry_at, self._attempt.due_at)
+            return earliest(self._retry_at, self._listens_by, self._attempt.due_at)
         rotates = self._current is not None and not self._is_last
-        return earliest(self._retry_at, self._rotate_at if rotates else None)
+        return earliest(self._retry_at, self._listens_by, self._rotate_at if rotates else None)
 
     def tick(self, now: float) -> list[Command]:
         """Do what time alone demands."""
@@ -161,13 +171,15 @@ class ModelLink:
             return self._open(now)
         if self._current is not None and self._dialogue.gate.is_overdue(now):
             return [Count(Measure.ANSWER_OVERDUE), *self._mute_session(now)]
+        if self._listens_by is not None and now >= self._listens_by:
+            return self._current_lost("listen-timeout", now, fatal=False)
         attempt = self._attempt
         if attempt is not None and attempt.ready:
             return self.take_over_if_quiet(now) if now >= attempt.due_at else []
         if attempt is not None and now >= attempt.due_at:
             return self._attempt_failed("setup-timeout", now, fatal=False)
         if attempt is None and self._current is not None and not self._is_last and now >= self._rotate_at:
-            self._cause, self._lost_at = "rotated", now
+            self._cause, self._lost_at, self._delay_left_s = "rotated", now, DELAY_S_MAX
             return self._open(now)
         return []
 
@@ -193,7 +205,10 @@ class ModelLink:
         match event:
             case events.SessionLost(_, reason, fatal):
                 return self._current_lost(reason, now, fatal=fatal)
-            case events.SessionDelayed() | events.SessionCreated() | events.SessionConfigured():
+            case events.SessionConfigured():
+                self._listens_by = None
+                return []
+            case events.SessionDelayed() | events.SessionCreated():
                 return []
             case events.ResponseDone(status="failed", reason=code) if code in realtime_refusals.FATAL_CODES:
                 commands = self._dialogue.on_model(event, now)
@@ -217,8 +232,10 @@ class ModelLink:
     def _on_attempt(self, attempt: _Attempt, event: events.ModelEvent, now: float) -> list[Command]:
         match event:
             case events.SessionDelayed(_, delay_s):
-                attempt.due_at += min(delay_s, DELAY_S_MAX)
-                self._deadline += min(delay_s, DELAY_S_MAX)
+                granted_s = min(delay_s, self._delay_left_s)
+                self._delay_left_s -= granted_s
+                attempt.due_at += granted_s
+                self._deadline += granted_s
             case events.SessionLost(_, reason, fatal):
                 return self._attempt_failed(reason, now, fatal=fatal)
             case events.SessionCreated(_, session_id) if attempt.configured is None:
@@ -275,6 +292,11 @@ class ModelLink:
         self._tries = 0
         self._rotate_at = now + self._session_max_s * (1 - ROTATION_SPREAD * self._share)
         opening, media_start_ms, items = self._dialogue.session_opened(now, deaf=attempt.deaf)
+        # An error may not name the event that it is about, and a deaf session would never owe an answer.
+        asked = any(
+            isinstance(order, SendToModel) and isinstance(order.event, SetTurnDetection) for order in opening
+        )
+        self._listens_by = now + SETUP_S if asked else None
         connected = ModelConnected(
             session=attempt.session,
             model=self._agent.model,
@@ -288,7 +310,7 @@ class ModelLink:
 
     def _current_lost(self, reason: str, now: float, *, fatal: bool) -> list[Command]:
         assert self._current is not None
-        lost, self._current = self._current, None
+        lost, self._current, self._listens_by = self._current, None, None
         commands: list[Command] = [
             CloseSession(lost),
             Record(ModelLost(session=lost, reason=reason, fatal=fatal)),
@@ -298,7 +320,7 @@ class ModelLink:
         commands += self._dialogue.session_closed(now)
         self._cause, self._lost_at = "restored", now
         self._deadline = max(now, self._caller_back_at) + RESTORE_S
-        self._tries = 0
+        self._tries, self._delay_left_s = 0, DELAY_S_MAX
         if fatal:
             self.verdict = Verdict.MODEL_REFUSED
         elif self._attempt is None:

@@ -77,7 +77,7 @@ class _ItemAdded(_Wire, tag="conversation.item.added"):
 
 class _TranscriptionCompleted(_Wire, tag="conversation.item.input_audio_transcription.completed"):
     item_id: str
-    transcript: str = ""
+    transcript: str | None = ""
     usage: msgspec.Raw = _NO_USAGE
 
 
@@ -270,7 +270,8 @@ def _response_done(response: _Response, session: int) -> events.ResponseDone:
     details = response.status_details
     reason = ""
     if details is not None:
-        reason = details.reason or (details.error.code if details.error else None) or details.type or ""
+        error = details.error or _Error()
+        reason = details.reason or error.code or error.type or details.type or ""
     message = details.error.message if details is not None and details.error is not None else None
     return events.ResponseDone(
         session,

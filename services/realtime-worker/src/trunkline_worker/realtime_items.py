@@ -12,34 +12,31 @@ from trunkline_worker import commands, events
 class OutputItem(msgspec.Struct):
     """An item of a response (OpenAI: response.done), as far as it is a function call."""
 
-    id: str = ""
-    type: str = ""
+    id: str | None = None
+    type: str | None = None
     status: str | None = None
-    call_id: str = ""
-    name: str = ""
-    arguments: str = ""
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
 
 
 def tool_calls(output: Iterable[OutputItem], session: int, response_id: str) -> tuple[events.ToolCalled, ...]:
     """Return the calls among a response's items; one that was cut off is none."""
     return tuple(
-        events.ToolCalled(session, response_id, item.id, item.call_id, item.name, item.arguments)
+        # An item without an id is known by its call: the history keeps items by their ids.
+        events.ToolCalled(
+            session, response_id, item.id or item.call_id, item.call_id, item.name, item.arguments or ""
+        )
         for item in output
         if item.type == "function_call" and item.status in {None, "completed"} and item.call_id and item.name
     )
 
 
-Created = (
-    commands.CreateMessage
-    | commands.CreateCallerAudio
-    | commands.CreateFunctionCall
-    | commands.CreateFunctionOutput
-)
 _TEXT: Final = {"user": "input_text", "assistant": "output_text", "system": "input_text"}
 """The type of a message's content by role; the model's own audio cannot be inserted."""
 
 
-def created(event: Created) -> dict[str, Any]:
+def created(event: commands.CreateItem) -> dict[str, Any]:
     """Return the item that one of our events creates (OpenAI: conversation.item.create)."""
     match event:
         case commands.CreateMessage(_, item_id, role, text):

@@ -19,6 +19,10 @@ _TOKENS_MAX: Final = 2**31 - 1
 """What an integer column holds; no context is a thousandth of it."""
 
 
+_SECONDS_MAX: Final = 3_600.0
+"""As long as a session: a nonsense figure would spend the day's budget."""
+
+
 class _CachedDetails(msgspec.Struct):
     text_tokens: int | None = None
     audio_tokens: int | None = None
@@ -81,7 +85,7 @@ def of_transcription(item_id: str, raw: msgspec.Raw) -> TranscriptionUsage | Non
     return TranscriptionUsage(
         item_id=item_id,
         model="",
-        seconds=None if usage.seconds is None else max(usage.seconds, 0.0),
+        seconds=None if usage.seconds is None else min(max(usage.seconds, 0.0), _SECONDS_MAX),
         input_tokens=None if usage.input_tokens is None else _count(usage.input_tokens),
         output_tokens=None if usage.output_tokens is None else _count(usage.output_tokens),
     )

@@ -7,13 +7,14 @@ Rules:
 * With `create_response` the model answers each turn of the caller by itself, so from the caller's first word until
   that answer begins nothing is asked for. It takes in everything that the conversation holds by
   then: a plain wish is fulfilled by it, unless it is about an item that was sent and not acknowledged by then.
-* A response that failed for a passing reason (a rate limit is silence for the caller, and no error event) is asked
-  for again, a few times, after the wait that the model names.
+* A response that failed, unless for good (a rate limit is silence for the caller, and no error event), is asked for
+  again, a few times, after the wait that the model names.
 
 (OpenAI: Realtime API, response.create and response.done.)
 """
 
 import re
+from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -28,6 +29,7 @@ from trunkline_worker.commands import (
 )
 from trunkline_worker.due import earliest
 from trunkline_worker.events import ResponseDone
+from trunkline_worker.realtime_refusals import FATAL_CODES
 
 RETRIES_MAX: Final = 3
 RETRY_S: Final = 1.0
@@ -43,10 +45,8 @@ does not begin by then answers pings and is mute all the same."""
 STALL_S: Final = 15.0
 """Without a word about the active response: reasoning models think for seconds, not longer."""
 
-RETRYABLE: Final = frozenset(
-    {"rate_limit_exceeded", "inference_rate_limit_exceeded", "server_error", "tokens"}
-)
-"""What a failed response may name that passes by itself."""
+ENDED_KEPT_MAX: Final = 16
+"""Responses whose end is known; an end that is told twice counts once."""
 
 
 INTERRUPTED_RESPONSES_MAX: Final = 32
@@ -108,6 +108,7 @@ class ResponseGate:
         self._yields = False
         """The caller speaks, or the model is about to answer that: nothing is asked for."""
         self._interrupted: dict[str, None] = {}
+        self._ended: deque[str] = deque(maxlen=ENDED_KEPT_MAX)
         self._answer_due = False
         """The caller's turn is over, and its answer has not begun."""
 
@@ -128,6 +129,11 @@ class ResponseGate:
     def retries(self) -> bool:
         """A response failed and waits to be asked for again."""
         return self._retry_at is not None
+
+    @property
+    def gives_way(self) -> bool:
+        """The active response was asked for, but is not said whatever happens."""
+        return self._current is not None and self._current.wish is not Wish.FAREWELL
 
     def open(self, now: float) -> list[Command]:
         """A session is there that may be asked."""
@@ -186,6 +192,8 @@ class ResponseGate:
 
     def created(self, response_id: str, now: float) -> None:
         """The model began a response."""
+        if response_id in self._ended:
+            return
         self.active, self._spoke = response_id, False
         self._current, self._asked = self._asked, None
         is_plain = self._wanted is not None and self._wanted.order is None
@@ -204,6 +212,15 @@ class ResponseGate:
         self._spoke = True
         self._overdue_at = now + STALL_S
 
+    def acted(self, response_id: str) -> None:
+        """A response called a tool: what it was asked for is under way, and is not to be asked for again."""
+        if self.active == response_id and self.gives_way:
+            self._current = None
+
+    def is_over(self, response_id: str) -> bool:
+        """Return whether the model told the end of this response before."""
+        return response_id in self._ended
+
     def has_spoken(self, response_id: str) -> bool:
         """Return whether audio of the active response came, and it is this one."""
         return self._spoke and self.active == response_id
@@ -212,8 +229,13 @@ class ResponseGate:
         """The model ended a response."""
         commands: list[Command] = []
         self._interrupted.pop(event.response_id, None)
+        self._ended.append(event.response_id)
         if self.active == event.response_id:
             ended, self.active, self._current = self._current, None, None
+            if self._answer_due and ended is not None:
+                # The caller's turn ended into what we had asked for; the model begins none while one is active.
+                self._yields = self._answer_due = False
+                self._wanted = self._wanted or Request(Wish.ANSWER)
         elif self.active is None:
             # It ended before it was announced.
             ended, self._asked = self._asked, None
@@ -277,6 +299,7 @@ class ResponseGate:
         self._interrupted.clear()
         self._unacknowledged.clear()
         self._retry_at = self._overdue_at = None
+        self._ended.clear()
         return owed
 
     def wake_at(self) -> float | None:
@@ -321,7 +344,7 @@ class ResponseGate:
         return order if order is None or not self._instructions else f"{self._instructions}\n\n{order}"
 
     def _failed(self, event: ResponseDone, ended: Request | None, now: float) -> list[Command]:
-        if event.reason not in RETRYABLE:
+        if event.reason in FATAL_CODES:
             return []
         return self._failed_request(ended or Request(Wish.ANSWER), now, event.retry_after_s)
 

@@ -212,7 +212,9 @@ class CallRunner:
                 self._tools[tool_call_id] = task
                 task.add_done_callback(lambda _: self._tools.pop(tool_call_id, None))
             case commands.CancelTool(tool_call_id):
-                self._tools[tool_call_id].cancel()
+                running = self._tools.get(tool_call_id)
+                if running is not None:
+                    running.cancel()
             case commands.HangUp(next_step, transfer, digits):
                 self.next_step, self.transfer, self.digits = next_step, transfer, digits
                 self._send(FrameKind.HANG_UP, 0, control.encode(control.HangUp(next=next_step)))

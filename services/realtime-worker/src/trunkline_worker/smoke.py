@@ -14,7 +14,7 @@ from typing import Final
 from trunkline_common.call_events import TranscriptionUsage, Usage
 from trunkline_worker import commands, events, g711, realtime_api, realtime_refusals
 from trunkline_worker.agent import Agent
-from trunkline_worker.correction import TRUNCATE_MARGIN_MS
+from trunkline_worker.beliefs import TRUNCATE_MARGIN_MS
 from trunkline_worker.dialects import CODECS
 from trunkline_worker.playback import BYTES_PER_MS, FRAME_BYTES, Playback
 from trunkline_worker.prices import PriceList

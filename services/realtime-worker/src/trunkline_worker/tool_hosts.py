@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from typing import Final, Self
 
 _HOST: Final = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
+"""All of IPv6 that is given out (IANA); what else counts as global is reserved, or site-local of old."""
+
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -57,6 +60,8 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             ip = inner
+        elif ip not in _GLOBAL_UNICAST:
+            return False
     return ip.is_global and not ip.is_multicast
 
 

@@ -87,7 +87,12 @@ class ToolRunner:
 
     async def _run(self, tool_call_id: str, request: HttpRequest, on_return: OnReturn) -> None:
         with metrics.TOOLS_RUNNING.track_inprogress():
-            returned = await self._call(tool_call_id, request)
+            try:
+                returned = await self._call(tool_call_id, request)
+            except Exception as error:  # noqa: BLE001 - the boundary of a request: the model gets an answer to each
+                # Without the text or a traceback: they may quote arguments.
+                _log.error("tool-fault", error=type(error).__name__)
+                returned = _failed(tool_call_id, _FailedError("The service cannot be called."))
         on_return(returned)
 
     async def _call(self, tool_call_id: str, request: HttpRequest) -> ToolReturned:

@@ -158,6 +158,10 @@ class Tools:
             self._want_response(response_id)
         return commands
 
+    def mcp_call_ended(self, response_id: str) -> None:
+        """In this response the model called a tool by itself; it says nothing of the answer unless asked to."""
+        self._rounds.setdefault(response_id, _Round()).wants_response = True
+
     def response_done(self, response_id: str, *, asks_no_more: bool = False) -> None:
         """The response has ended: ask for the next one when all its calls are answered.
 

@@ -49,6 +49,9 @@ FILL_STEP_MS: Final = 100
 ANCHORS_MAX: Final = 1_024
 """Positions are asked for within a turn of speech; this many gaps ago is long past."""
 
+POSITION_MS_MAX: Final = 86_400_000
+"""No session lasts a day."""
+
 FILL_MS_MAX: Final = 2_000
 """Enough silence for any VAD to end the turn."""
 
@@ -194,7 +197,8 @@ class Uplink:
         return silence
 
     def media_ms(self, session_ms: int) -> int:
-        """Return the media time of a position in the session's audio."""
+        """Return the media time of a position in the session's audio, whatever position a model names."""
+        session_ms = min(max(session_ms, 0), POSITION_MS_MAX)
         index = bisect_right(self._anchors, (session_ms, 1 << 62)) - 1
         if index < 0:
             return session_ms
