@@ -28,8 +28,9 @@ up: .venv/.ready ## Run the whole system on this machine until Ctrl-C
 call: .venv/.ready ## Place one simulated call at the system that `make up` runs
 	@$(BIN)/trunkline call $(ARGS)
 
+# Three on two cores: whole calls take their real time, and mostly wait.
 test: .venv/.complete ## Run every test, on real servers of its own
-	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
 check: .venv/.complete ## Format, lint, types, import contracts, house rules: what CI runs
 	$(BIN)/ruff format --check

@@ -14,14 +14,12 @@ from trunkline_simulators import recordings
 DIGITS = [f"caller-digits-{number}" for number in range(1, 5)]
 
 FAULTS = {
-    "while it answers": "close=1006@response.created:3",
-    "in the middle of an answer": "close=1011@response.output_audio.delta:6",
+    "in the middle of an answer": "close=1006@response.output_audio.delta:6",
     "while the caller speaks": "close=1012@input_audio_buffer.speech_started:2",
     "when the caller's turn has just ended": "close=1001@input_audio_buffer.committed:2",
     "before the greeting": "close=1013@response.create:1",
     "without being closed": "stall@response.created:3",
     "because it expires": "expire=6",
-    "by an answer that stops in the middle": "close=1000@response.output_audio_transcript.delta:9",
 }
 
 

@@ -46,6 +46,7 @@ CARELESS_PARENT = """
 import asyncio, pathlib, signal, sys
 from trunkline_local.processes import Process
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a suite run by nohup hands it down ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # and one in the background of a shell, this
 async def main():
     child = [sys.executable, "-c", sys.argv[2], sys.argv[1]]
     await Process.launch("child", child, pathlib.Path(sys.argv[3]))

@@ -36,8 +36,8 @@ async def test_a_call_becomes_rows(world: World) -> None:
             ("caller", "Question 3?"),
             ("agent", "Answer 3."),
         ]
-        assert await world.query("select outcome, events_expected from calls") == [("success", 14)]
-        assert await service.metric("events_stored_total") == 14
+        assert await world.query("select outcome, events_expected from calls") == [("success", 25)]
+        assert await service.metric("events_stored_total") == 25
         assert await service.process.stop() == os.EX_OK
 
 
@@ -157,7 +157,7 @@ async def test_before_the_migration_it_is_not_ready_and_says_what_to_do(
         world = World(tmp_path, nats_server.url, client, database_url)
         async with world.service() as service:
             await service.process.wait_for_line("store-waiting")
-            assert "has no tables yet, this version needs 0001: run `trunkline migrate`" in (
+            assert "has no tables yet, this version needs 0003: run `trunkline migrate`" in (
                 await service.not_ready_because()
             )
             await migrate(database_url, tmp_path)

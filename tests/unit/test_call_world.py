@@ -79,7 +79,7 @@ def test_a_seed_that_found_a_fault_stays_fixed(seed: int) -> None:
 
 def test_the_seeds_reach_everything_that_can_happen() -> None:
     seen: Counter[str] = Counter()
-    for seed in range(250):
+    for seed in range(400):
         seen += run(seed).seen
 
     assert not THINGS_TO_SEE - seen.keys()
