@@ -12,7 +12,7 @@ export UV_COMPILE_BYTECODE := 1
 export UV_NO_PROGRESS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up call test check format bench lock clean
+.PHONY: world help setup demo up call test check format bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ call: .venv/.ready ## Place one simulated call at the system that `make up` runs
 # Three on two cores: whole calls take their real time, and mostly wait.
 test: .venv/.complete ## Run every test, on real servers of its own
 	@$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
+
+world: .venv/.complete ## Let simulated calls happen under every fault: SEEDS=50000; a seed that fails is printed
+	@TRUNKLINE_WORLD_SEEDS=$(or $(SEEDS),10000) $(BIN)/pytest -q -n 2 --timeout 1800 tests/unit/test_call_world.py
 
 check: .venv/.complete ## Format, lint, types, import contracts, house rules: what CI runs
 	$(BIN)/ruff format --check
