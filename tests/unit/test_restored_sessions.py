@@ -240,3 +240,15 @@ def test_a_session_that_never_says_that_it_listens_is_replaced() -> None:
     following = call.handle(events.Tick(), now=20.5 + SETUP_S)
 
     assert following[0] == CloseSession(2)
+
+
+def test_what_a_stalled_session_was_sent_and_did_not_hear_is_heard_by_the_next_one() -> None:
+    call = answered()
+    for t_ms in range(3_000, 8_000, 20):
+        voice = b"\x21" if 4_000 <= t_ms < 5_000 else b"\xff"
+        call.handle(events.CallerAudio(t_ms, voice * 160), now=t_ms / 1000)
+
+    _, opened = restored(call)
+
+    (appended,) = [event for event in sent(opened) if isinstance(event, AppendAudio)]
+    assert appended.audio.count(0x21) == 8 * 1_000

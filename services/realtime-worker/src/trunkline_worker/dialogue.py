@@ -212,6 +212,7 @@ class Dialogue:
     def on_model(self, event: events.ModelEvent, now: float) -> list[Command]:
         """Apply what the open session says."""
         assert not isinstance(event, events.LinkEvent), "the call handles its link to the model itself"
+        self._uplink.told_ms = self.media_ms
         match event:
             case events.AudioDelta(_, response_id, item_id, audio):
                 return self._on_audio(response_id, item_id, audio, now)
@@ -379,7 +380,7 @@ class Dialogue:
         is_over = self._speaking_item is None
         turn = None if item_id is None else self._conversation.last_turn(item_id, is_over=is_over)
         go_on = Request(Wish.CONTINUE, CONTINUE) if broke_off else None
-        owed = debt(turn, self.gate.lost(), go_on, media_ms=self.media_ms, taken_ms=self._taken_ms)
+        owed = debt(turn, self.gate.lost(), go_on, told_ms=self._uplink.told_ms, taken_ms=self._taken_ms)
         self._hear_again_ms = owed.hear_again_ms
         if self._guard.doubt is not None:
             self._hear_again_ms = min(self._hear_again_ms, self._guard.doubt.start_ms)

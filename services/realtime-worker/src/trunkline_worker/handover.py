@@ -38,14 +38,15 @@ class Debt:
 
 
 def debt(
-    turn: LastTurn | None, asked: Request | None, go_on: Request | None, *, media_ms: int, taken_ms: int
+    turn: LastTurn | None, asked: Request | None, go_on: Request | None, *, told_ms: int, taken_ms: int
 ) -> Debt:
     """Return it; `asked` is what the session had been asked for, `go_on` the request if it was in mid-answer.
 
-    It had taken the caller's audio up to `taken_ms` as turns. A turn whose words are not known, and will not be, is
+    It had taken the caller's audio up to `taken_ms` as turns, and said something last at `told_ms`: one that stalls is
+    sent audio for seconds that it does not hear. A turn whose words are not known, and will not be, is
     heard again, written down, and answered.
     """
-    unheard_ms = media_ms - UNNOTICED_MS
+    unheard_ms = told_ms - UNNOTICED_MS
     if turn is not None and not turn.is_over:
         return Debt(unheard_ms if turn.start_ms is None else turn.start_ms)
     if turn is not None and turn.start_ms is not None and not turn.words:

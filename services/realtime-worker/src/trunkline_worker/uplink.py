@@ -65,6 +65,8 @@ class Uplink:
         self._upsampler = self._new_upsampler()
         self.is_open = False
         """A session takes audio."""
+        self.told_ms = 0
+        """Media time at which the model last said anything: of what it was sent since, it may have noticed nothing."""
         self._kept: deque[tuple[float, bytes]] = deque()
         """The last of the caller's audio by media time, sent or not."""
         self._kept_bytes = 0
