@@ -9,9 +9,9 @@ from pathlib import Path
 import event_logs
 import nats.errors
 import pytest
-from infra import MS
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
+from transcripts_world import until
 
 from trunkline_common import call_events, control, subjects
 from trunkline_common.call_events import CallEvent
@@ -21,9 +21,6 @@ from trunkline_common.link import MendedClient
 from trunkline_local.nats_server import NatsServer
 from trunkline_local.processes import Process, free_port, trunkline
 from trunkline_simulators.openai_server import ServerOptions, run_server
-
-LIMIT_S = 30_000 * MS
-"""A worker looks every five seconds."""
 
 
 @pytest.fixture
@@ -166,9 +163,3 @@ def is_connected(client: Client) -> Callable[[], Awaitable[bool]]:
         return client.is_connected
 
     return probe
-
-
-async def until(probe: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(LIMIT_S):
-        while not await probe():  # noqa: ASYNC110 - what is awaited happens in another process
-            await asyncio.sleep(50 * MS)

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from trunkline_gateway.twiml import E164
+
 NUMBERS_MAX: Final = 10_000
 """Destinations remembered at once; the limit for all of them makes more of them in a few minutes impossible."""
 
@@ -28,15 +30,15 @@ ALREADY_OVER: Final = frozenset({21220, 20404})
 
 _KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{KEY_CHARS_MAX}}}")
 
-E164 = Annotated[str, msgspec.Meta(pattern=r"^\+[1-9][0-9]{6,14}$")]
+Number = Annotated[str, msgspec.Meta(pattern=E164)]
 
 
 class CallRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /calls`."""
 
-    to: E164
+    to: Number
     """Who is called; never logged."""
-    from_: E164 = msgspec.field(name="from")
+    from_: Number = msgspec.field(name="from")
     """The number of ours that is shown: it selects the agent, as if it had been called."""
     machine_detection: Literal["off", "detect"] = "off"
     timeout_s: Annotated[int, msgspec.Meta(ge=5, le=600)] = 30

@@ -23,7 +23,7 @@ NUMBER_CHARS_MAX: Final = 256
 RING_S_MAX: Final = 600
 """The longest `timeout` of `<Dial>` (Twilio: TwiML <Dial>)."""
 
-_E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
+E164: Final = r"^\+[1-9][0-9]{6,14}$"
 _DIGITS: Final = re.compile(r"[0-9*#w]{1,32}")
 
 
@@ -96,7 +96,7 @@ def hang_up() -> str:
 
 def is_e164(number: str) -> bool:
     """Tell whether this is a telephone number that may be dialled, such as +12025550123."""
-    return _E164.fullmatch(number) is not None
+    return re.fullmatch(E164, number) is not None
 
 
 def are_digits(digits: str) -> bool:

@@ -23,6 +23,7 @@ from trunkline_worker.agent import (
 from trunkline_worker.events import AudioPath
 from trunkline_worker.limits import Limits
 from trunkline_worker.tool_profiles import (
+    E164,
     TOOLS_MAX,
     HttpToolProfile,
     McpToolProfile,
@@ -37,10 +38,9 @@ ANY_NUMBER: Final = "any"
 NUMBERS_MAX: Final = 1000
 """A line with more numbers than this is `any`."""
 
-_E164: Final = r"^\+[1-9][0-9]{5,14}$"
 _BUILT_IN: Final = Agent()
 
-Number = Annotated[str, Field(pattern=_E164)]
+Number = Annotated[str, Field(pattern=E164)]
 Voice = Literal["alloy", "ash", "ballad", "cedar", "coral", "echo", "marin", "sage", "shimmer", "verse"]
 TranscriptionModel = Literal[
     "gpt-realtime-whisper",
@@ -254,7 +254,7 @@ class Profile(StrictFields):
         for index, number in enumerate(value):
             if isinstance(number, int):
                 raise PydanticCustomError("number", 'must be in quotes: "+…"', {"index": index})
-            if not isinstance(number, str) or not re.fullmatch(_E164, number):
+            if not isinstance(number, str) or not re.fullmatch(E164, number):
                 raise PydanticCustomError(
                     "number", "must be E.164: + and 6 to 15 digits, no spaces", {"index": index}
                 )

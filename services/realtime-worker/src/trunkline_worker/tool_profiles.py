@@ -31,6 +31,7 @@ SECRET: Final = re.compile(r"\$\{([^}]*)\}")
 SECRET_PREFIX: Final = "TOOL_SECRET_"  # noqa: S105 - the name of variables, no secret
 """Only such variables may stand in a profile: the key of the model and of the database are none of its business."""
 
+E164: Final = r"^\+[1-9][0-9]{5,14}$"
 _NAME: Final = r"^[a-zA-Z][a-zA-Z0-9_-]{0,63}$"
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OWN_HEADERS: Final = frozenset(
@@ -218,7 +219,7 @@ class TransferTargetProfile(StrictFields):
         description="what the model knows the target by; 1–40 letters, digits, spaces, `_`, `-`",
     )
     number: str = Field(
-        pattern=r"^\+[1-9][0-9]{5,14}$",
+        pattern=E164,
         description="whom Twilio dials (E.164, in quotes); the model never sees it",
     )
     description: str = Field("", max_length=300, description="when to put a caller through to it")
