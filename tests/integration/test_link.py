@@ -79,6 +79,24 @@ class TestConnecting:
             with pytest.raises(asyncio.CancelledError):
                 await connecting
 
+    @on_both_loops
+    @pytest.mark.parametrize("turns", range(20))
+    def test_can_be_given_up_in_any_moment(self, run: Run, turns: int) -> None:
+        """Also in the moment in which an attempt is refused, when Python 3.11 swallows the cancellation."""
+
+        async def given_up_after_some_turns_of_the_loop() -> None:
+            settings = CommonSettings(nats_url="nats://127.0.0.1:1")
+            connecting = asyncio.create_task(Bus.connect(settings, WatchedLife()))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+            connecting.cancel()
+
+            await asyncio.wait([connecting], timeout=LIMIT_S)
+            assert connecting.cancelled()
+
+        run(given_up_after_some_turns_of_the_loop())
+
     async def test_shows_services_and_connections_by_name(self, nats_server: NatsServer) -> None:
         async with (
             connected(nats_server.url),

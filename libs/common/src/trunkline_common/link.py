@@ -261,11 +261,14 @@ class MendedClient(Client):
     async def _connect_to_server(self, s: Srv) -> None:
         # An attempt that failed after the socket was connected leaves it open.
         self._abort_transport()
-        await super()._connect_to_server(s)
-        if self._given_up:
-            # Python 3.11's `wait_for` swallows a cancellation that comes in the moment of success.
-            self._abort_transport()
-            raise asyncio.CancelledError
+        try:
+            await super()._connect_to_server(s)
+        finally:
+            # Python 3.11's `wait_for` swallows a cancellation that comes in the moment of success or of failure.
+            task = asyncio.current_task()
+            if self._given_up or (task is not None and task.cancelling()):
+                self._abort_transport()
+                raise asyncio.CancelledError
 
     async def _process_pong(self) -> None:
         # The PONG of a flush that was cancelled would end the read loop: nothing is received until the pings tell.

@@ -151,7 +151,8 @@ class PostgresServer:
             *("--no-sync", "--no-instructions"),
         )
         try:
-            exit_code = await asyncio.wait_for(initdb.exited(), CREATE_CLUSTER_LIMIT_S)
+            async with asyncio.timeout(CREATE_CLUSTER_LIMIT_S):
+                exit_code = await initdb.exited()
             if exit_code != 0:
                 raise await initdb.error(f"initdb failed with code {exit_code}")
         except TimeoutError:

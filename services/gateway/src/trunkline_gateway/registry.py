@@ -103,7 +103,8 @@ class Streams:
         for connection in connections:
             await connection.feed(EndDecided(Ending.GATEWAY_STOPPED))
             try:
-                await asyncio.wait_for(self._empty.wait(), step_s)
+                async with asyncio.timeout(step_s):
+                    await self._empty.wait()
             except TimeoutError:
                 continue
 

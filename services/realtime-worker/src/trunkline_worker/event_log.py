@@ -64,7 +64,8 @@ class EventLog:
     async def drained(self, timeout_s: float) -> bool:
         """Wait until everything is acknowledged; return whether it was within `timeout_s`."""
         try:
-            await asyncio.wait_for(self._empty.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
         except TimeoutError:
             _log.error("event-log-not-drained", events=self._waiting)
             return False

@@ -136,7 +136,8 @@ class Host:
             _log.info("worker-draining", calls=len(self._live), seconds_left=round(deadline - loop.time()))
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), min(5.0, max(deadline - loop.time(), 0)))
+                async with asyncio.timeout(min(5.0, max(deadline - loop.time(), 0))):
+                    await self._changed.wait()
             except TimeoutError:
                 continue
         for held in list(self._live.values()):

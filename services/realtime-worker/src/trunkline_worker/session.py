@@ -150,7 +150,8 @@ class Session:
         self._on_event(SessionDelayed(self._number, self._delay_s))
         with contextlib.suppress(TimeoutError):
             # Nothing is sent before it is connected, but for being closed.
-            await asyncio.wait_for(self._work.wait(), self._delay_s)
+            async with asyncio.timeout(self._delay_s):
+                await self._work.wait()
 
     async def _write(self, connection: ClientConnection) -> None:
         while not self._closed:

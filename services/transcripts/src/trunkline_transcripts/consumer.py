@@ -281,7 +281,8 @@ class Consumer:
     async def _stop_or(self, timeout_s: float) -> None:
         """Wait until the service is asked to stop, at most so long."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._life.stop_requested.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._life.stop_requested.wait()
 
 
 def batches(messages: Sequence[Msg]) -> Iterator[Sequence[Msg]]:

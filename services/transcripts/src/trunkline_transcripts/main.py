@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -50,31 +49,13 @@ async def _body(chosen: TranscriptsSettings, life: Life) -> None:
         engine = database.connect(chosen.database_url)
         at_the_end.push_async_callback(engine.dispose)
         address = database.address(chosen.database_url)
-
-        async def start() -> Consumer:
-            bus = await Bus.connect(chosen, life)
-            at_the_end.push_async_callback(bus.close)
-            consumer = Consumer(bus, Store(engine), address, life)
-            await consumer.subscribe()
-            await schema_version.wait(engine, address, life)
-            return consumer
-
-        if consumer := await _unless_stopped(start(), life):
-            life.started()
-            async with asyncio.TaskGroup() as tasks:
-                upkeep = tasks.create_task(months.keep_ahead(chosen.database_url))
-                await consumer.run()
-                upkeep.cancel()
-
-
-async def _unless_stopped(starting: Coroutine[Any, Any, Consumer], life: Life) -> Consumer | None:
-    """Return what `starting` returns, or None when the service is asked to stop before."""
-    task = asyncio.create_task(starting)
-    asked = asyncio.create_task(life.stop_requested.wait())
-    await asyncio.wait([task, asked], return_when=asyncio.FIRST_COMPLETED)
-    asked.cancel()
-    if task.done():
-        return task.result()
-    task.cancel()
-    await asyncio.wait([task])
-    return None
+        bus = await Bus.connect(chosen, life)
+        at_the_end.push_async_callback(bus.close)
+        consumer = Consumer(bus, Store(engine), address, life)
+        await consumer.subscribe()
+        await schema_version.wait(engine, address, life)
+        life.started()
+        async with asyncio.TaskGroup() as tasks:
+            upkeep = tasks.create_task(months.keep_ahead(chosen.database_url))
+            await consumer.run()
+            upkeep.cancel()
