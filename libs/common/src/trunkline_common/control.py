@@ -46,6 +46,17 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True):
     v: int = VERSION
 
 
+class AssignKind(StrEnum):
+    """What a worker is asked to take."""
+
+    NEW = "new"
+    """A call that nobody owns; `OwnerRequest` attaches its stream."""
+    TAKEOVER = "takeover"
+    """A live call whose owner is lost; an OWN frame follows at once."""
+    HANDOVER = "handover"
+    """A live call whose owner is about to stop: get ready, say so, and an OWN frame follows."""
+
+
 class AssignRequest(_Message, frozen=True, kw_only=True):
     """Gateway → queue group of workers: will one of you take this call?"""
 
@@ -57,6 +68,9 @@ class AssignRequest(_Message, frozen=True, kw_only=True):
     """The caller's number as Twilio gave it; never logged."""
     called: str
     """The number that was called: it selects the agent."""
+    kind: AssignKind = AssignKind.NEW
+    gateway: str = ""
+    """For a handover: where to say that one is ready."""
 
 
 class AssignReply(_Message, frozen=True, kw_only=True):
@@ -65,6 +79,34 @@ class AssignReply(_Message, frozen=True, kw_only=True):
     ok: bool
     worker: str
     reason: str = ""
+    kind: AssignKind = AssignKind.NEW
+    """As it was asked for; a worker that knows only new calls does not say so, and cannot go on with a live one."""
+
+
+class Checkpoint(_Message, frozen=True, kw_only=True):
+    """Worker → gateway, in a CHECKPOINT frame."""
+
+    needed_from_ms: int
+    """The caller's audio before this time, by the stream's timestamps, will not be asked for again."""
+    state: bytes
+    """For the next owner only; the gateway does not look into it."""
+
+
+class Own(_Message, frozen=True, kw_only=True):
+    """Gateway → worker, in an OWN frame: everything about a live call that its new owner cannot know."""
+
+    gateway: str
+    stream_sid: str
+    generation: int
+    """Of the playback; what is below it does not play any more."""
+    mark_played: str = ""
+    """The newest mark of the owner before that Twilio echoed."""
+    mark_sent: str = ""
+    """The newest mark of the owner before that Twilio was sent; its audio plays until it is echoed or cleared."""
+    checkpoint: bytes = b""
+    """`Checkpoint.state`, the newest; empty when the owner before never sent one."""
+    is_final: bool = False
+    """The owner before let go of the call with this checkpoint; nothing happened after it."""
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,6 +50,26 @@ class FrameKind(IntEnum):
     """Down: close the stream. Payload: `control.HangUp` as JSON."""
     LINE = 7
     """Up: how long the hops outside the worker take. Payload: `control.LineReport` as JSON."""
+    CHECKPOINT = 8
+    """Down: what an owner after this one must know and the event log does not tell. Payload: `control.Checkpoint` as
+    JSON; the gateway keeps the newest. With the flag `FINAL` the owner has let go of the call."""
+    OWN = 9
+    """Up, the first under its fence: the call is yours from now on. Payload: `control.Own` as JSON."""
+    MOVE = 10
+    """Down: this worker is about to stop; give the call to another. No payload."""
+    READY = 11
+    """Down, of a worker that was asked for a handover: it could go on with the call at once. No payload."""
+    YIELD = 12
+    """Up: another worker is ready; let go of the call at the next quiet moment, with a final checkpoint."""
+    REVOKE = 13
+    """Up, under the fence that is no more: another worker owns the call; say nothing any more."""
+
+
+REPLAYED: Final = 1
+"""Flag of AUDIO, up: kept back or sent again on purpose, so its lateness is no reason to drop it."""
+
+FINAL: Final = 1
+"""Flag of CHECKPOINT, down: see there."""
 
 
 class Frame(NamedTuple):
