@@ -33,7 +33,7 @@ from trunkline_worker.commands import (
     SetTurnDetection,
 )
 from trunkline_worker.connect_limiter import DELAY_S_MAX
-from trunkline_worker.handover import CONTINUE, UNNOTICED_MS
+from trunkline_worker.debt import CONTINUE, UNNOTICED_MS
 from trunkline_worker.model_link import (
     RESTORE_S,
     RETRY_S,

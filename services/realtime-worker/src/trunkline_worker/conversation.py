@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from trunkline_common.call_events import AgentTurn, CallerTurn
-from trunkline_worker.handover import LastTurn
+from trunkline_worker.debt import LastTurn
 from trunkline_worker.history import History
 from trunkline_worker.playback import Cut
 
@@ -25,7 +25,9 @@ TURNS_KEPT_MAX: Final = 64
 
 
 @dataclass(slots=True)
-class _CallerTurn:
+class CallerDraft:
+    """A turn of the caller's whose words may still come."""
+
     item_id: str
     position: int = 0
     start_ms: int = 0
@@ -35,10 +37,12 @@ class _CallerTurn:
     revision: int = 0
 
     def written(self) -> CallerTurn:
+        """Return the event, in a new revision."""
         self.revision += 1
         return self.unwritten()
 
     def unwritten(self) -> CallerTurn:
+        """Return what the event would be."""
         return CallerTurn(
             item_id=self.item_id,
             position=self.position,
@@ -51,7 +55,9 @@ class _CallerTurn:
 
 
 @dataclass(slots=True)
-class _AgentTurn:
+class AgentDraft:
+    """A turn of the agent's that is being made, or heard."""
+
     item_id: str
     response_id: str
     position: int
@@ -68,13 +74,16 @@ class _AgentTurn:
     generated_ms: int = 0
 
     def ready(self) -> bool:
+        """Whether all of it is known."""
         return self.text_final and (self.heard or self.cut is not None)
 
     def worth_writing(self) -> bool:
+        """Whether there was anything of it."""
         # An item that never became words or sound (a function call, a response cancelled at birth).
         return self.started or bool(self.text)
 
     def written(self) -> AgentTurn:
+        """Return the event."""
         heard_ms = self.cut.heard_ms if self.cut else self.generated_ms if self.heard else 0
         return self._written(heard_ms, interrupted=self.cut is not None and not self.cut.fully_heard)
 
@@ -108,10 +117,27 @@ class Conversation:
     def __init__(self) -> None:
         self.history = History()
         self._next_position = 0
-        self._caller: dict[str, _CallerTurn] = {}
-        self._agent: dict[str, _AgentTurn] = {}
+        self._caller: dict[str, CallerDraft] = {}
+        self._agent: dict[str, AgentDraft] = {}
         self._due: dict[str, float] = {}
         """When caller's turns are written without their words; soonest first. Asked for at every frame."""
+
+    @property
+    def position(self) -> int:
+        """The last place that was given."""
+        return self._next_position
+
+    def drafts(self) -> tuple[list[CallerDraft], list[AgentDraft]]:
+        """Return the turns that are not written."""
+        return [turn for turn in self._caller.values() if turn.revision == 0], list(self._agent.values())
+
+    def restore(self, position: int, caller: list[CallerDraft], agent: list[AgentDraft], now: float) -> None:
+        """Go on where another owner of the call was: these turns it had not written."""
+        self._next_position = position
+        self.history.reached(position)
+        self._caller = {turn.item_id: turn for turn in caller}
+        self._agent = {turn.item_id: turn for turn in agent}
+        self._due = {turn.item_id: now + TRANSCRIPT_WAIT_S for turn in caller if turn.end_ms}
 
     def caller_started(self, item_id: str, media_ms: int) -> None:
         """The caller began to speak."""
@@ -119,11 +145,11 @@ class Conversation:
             oldest = next(iter(self._caller))
             del self._caller[oldest]
             self._due.pop(oldest, None)
-        self._caller.setdefault(item_id, _CallerTurn(item_id, start_ms=media_ms))
+        self._caller.setdefault(item_id, CallerDraft(item_id, start_ms=media_ms))
 
     def caller_stopped(self, item_id: str, media_ms: int, now: float) -> None:
         """The caller stopped; the words have until the deadline."""
-        turn = self._caller.setdefault(item_id, _CallerTurn(item_id, start_ms=media_ms))
+        turn = self._caller.setdefault(item_id, CallerDraft(item_id, start_ms=media_ms))
         turn.end_ms = media_ms
         if turn.revision == 0:
             self._due.setdefault(item_id, now + TRANSCRIPT_WAIT_S)
@@ -263,7 +289,7 @@ class Conversation:
         self._agent.clear()
         return sorted(rest, key=lambda turn: turn.position)
 
-    def _place(self, turn: _CallerTurn) -> None:
+    def _place(self, turn: CallerDraft) -> None:
         if not turn.position:
             turn.position = self._new_position()
 
@@ -272,7 +298,7 @@ class Conversation:
         self.history.reached(self._next_position)
         return self._next_position
 
-    def _written(self, turn: _CallerTurn) -> CallerTurn:
+    def _written(self, turn: CallerDraft) -> CallerTurn:
         # The model may not have taken the item in yet when the call ends: it comes after all that it has.
         self._place(turn)
         self._due.pop(turn.item_id, None)
@@ -280,14 +306,14 @@ class Conversation:
         self.history.take(written)
         return written
 
-    def _agent_turn(self, item_id: str, response_id: str) -> _AgentTurn:
+    def _agent_turn(self, item_id: str, response_id: str) -> AgentDraft:
         turn = self._agent.get(item_id)
         if turn is None:
-            turn = self._agent[item_id] = _AgentTurn(item_id, response_id, self._new_position())
+            turn = self._agent[item_id] = AgentDraft(item_id, response_id, self._new_position())
         turn.response_id = response_id or turn.response_id
         return turn
 
-    def _written_if_ready(self, turn: _AgentTurn) -> list[AgentTurn]:
+    def _written_if_ready(self, turn: AgentDraft) -> list[AgentTurn]:
         if not turn.ready():
             return []
         del self._agent[turn.item_id]

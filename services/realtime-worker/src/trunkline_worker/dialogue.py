@@ -11,8 +11,10 @@ Rules:
 * Where short speech is no interruption (see `speech_guard`), the model neither stops nor answers by itself: both
   are done here, once it is known that the caller speaks.
 * Silence that the model took as a turn is none of the caller's: it is not written, and its answer is not timed.
-* What the model believes it said is what was heard (`beliefs`); a lost session loses no words (`handover`).
+* What the model believes it said is what was heard (`beliefs`); a lost session loses no words (`debt`).
 """
+
+from dataclasses import replace
 
 from trunkline_common.call_events import AgentTurn, CallerTurn
 from trunkline_worker import events, realtime_refusals
@@ -32,10 +34,11 @@ from trunkline_worker.commands import (
     SetTurnDetection,
 )
 from trunkline_worker.conversation import Conversation
+from trunkline_worker.debt import CONTINUE, Debt, debt
 from trunkline_worker.due import earliest
 from trunkline_worker.filler import FillerSound
+from trunkline_worker.floor import Floor
 from trunkline_worker.greeting_ear import LISTEN_BACK_MS, GreetingEar
-from trunkline_worker.handover import CONTINUE, debt
 from trunkline_worker.playback import Playback
 from trunkline_worker.prices import NO_PRICES, PriceList
 from trunkline_worker.resample import ResamplerKind
@@ -57,43 +60,35 @@ class Dialogue:
         self.interruptions = 0
         self.agent_was_heard = False
         self._agent = agent
-        self._uplink = Uplink(agent.audio_path, resampler)
-        self._playback = Playback(agent.audio_path, resampler)
-        self._conversation = Conversation()
-        self._beliefs = Beliefs(self.gate, self._conversation.history)
-        self.actions = Actions(agent, call_id, self.gate, self._playback, self._conversation.history)
+        self.uplink = Uplink(agent.audio_path, resampler)
+        self.playback = Playback(agent.audio_path, resampler)
+        self.conversation = Conversation()
+        self.floor = Floor()
+        self._beliefs = Beliefs(self.gate, self.conversation.history)
+        self.actions = Actions(agent, call_id, self.gate, self.playback, self.conversation.history)
         self._clock = TurnClock()
         self._guard = SpeechGuard(agent.min_speech_ms, agent.turn_detection.end_of_speech_ms)
         self.filler = FillerSound(agent.filler)
-        self._in_session = self._on_line = False
+        self.in_session = self._on_line = False
         self._ear = GreetingEar(listens=agent.listen_during_greeting)
-        self._speaking_item: str | None = None
-        self._unanswered_item: str | None = None
-        """The caller's last turn, until audio of an answer comes."""
-        self._owes = True
-        """The caller waits for the agent to speak."""
-        self._taken_ms = 0
-        """Up to this media time the model took the caller's audio as turns."""
-        self._hear_again_ms: int | None = None
-        """From this media time on the next session hears the caller again."""
 
     @property
     def media_ms(self) -> int:
         """Media time of the call so far."""
-        return self._uplink.media_end_ms
+        return self.uplink.media_end_ms
 
     @property
     def quiet(self) -> bool:
         """Nobody speaks and nobody is about to."""
-        caller = self._hears_speech or self._unanswered_item is not None
-        return not (caller or self._playback.active or self.gate.busy or self.actions.busy)
+        caller = self._hears_speech or self.floor.caller_has_it
+        return not (caller or self.playback.active or self.gate.busy or self.actions.busy)
 
     def caller_audio(self, t_ms: int, ulaw: bytes, now: float) -> list[Command]:
         """The caller's audio, towards the model."""
-        audio = self._uplink.push(t_ms, ulaw, now)
+        audio = self.uplink.push(t_ms, ulaw, now)
         commands = [*([SendToModel(AppendAudio(audio))] if audio else []), *self._decide(now)]
         if self.filler.is_waiting and self.filler.caller_voice(ulaw):
-            commands += self.filler.cleared(self._playback, now)
+            commands += self.filler.cleared(self.playback, now)
         return commands
 
     def session_opened(self, now: float, *, deaf: bool) -> tuple[list[Command], int | None, int]:
@@ -103,44 +98,43 @@ class Dialogue:
         Return also the media time of the first audio that it got, and how many items it was told.
         """
         created: list[CreateItem] = []
-        self._in_session = True
-        if self._hear_again_ms is not None:
-            self._conversation.heard_again(self._hear_again_ms)
+        self.in_session = True
+        if self.floor.hear_again_ms is not None:
+            self.conversation.heard_again(self.floor.hear_again_ms)
         if deaf:
-            self._conversation.remember_callers()
-            created = self._conversation.history.replay(self.gate.event_id, self._uplink.between)
+            self.conversation.remember_callers()
+            created = self.conversation.history.replay(self.gate.event_id, self.uplink.between)
         self._beliefs.session_opened(created)
         self.actions.session_opened()
         commands: list[Command] = [*map(SendToModel, created), *self.gate.open(now)]
         if self._ear.is_covered:
             return commands, None, len(created)
-        listening, media_start_ms = self._listen(self._hear_again_ms, deaf=deaf)
+        listening, media_start_ms = self._listen(self.floor.hear_again_ms, deaf=deaf)
         return [*commands, *listening], media_start_ms, len(created)
 
     def session_closed(self, now: float) -> list[Command]:
         """The session is gone: work out what the next one owes; what Twilio holds plays on."""
-        self._uplink.close()
-        self._in_session = self._ear.is_covered = False
-        broke_off, commands = self._playback.incomplete(), self._playback.finish_all(now)
-        playing = self._playback.generated_ms()
-        commands += [*_records(self._conversation.session_lost(playing)), *self._heard()]
+        self.uplink.close()
+        self.in_session = self._ear.is_covered = False
+        broke_off, commands = self.playback.incomplete(), self.playback.finish_all(now)
+        playing = self.playback.generated_ms()
+        commands += [*_records(self.conversation.session_lost(playing)), *self._heard()]
         self._beliefs.session_closed(playing)
         self._owe(now, broke_off=broke_off)
         commands += self.actions.session_closed(now)
-        self._speaking_item = self._unanswered_item = None
         self._guard.session_lost()
         return commands
 
     def greet(self, now: float) -> list[Command]:
         """Let the agent speak first, unless the caller already did and is being answered."""
-        if self.gate.active is not None or self._playback.active:
+        if self.gate.active is not None or self.playback.active:
             return []
         self._ear.greeted(now)
         return self.gate.request(Wish.GREETING, now, self._agent.greeting)
 
     def mark_played(self, name: str, now: float) -> list[Command]:
         """Twilio played everything up to this mark."""
-        commands = self._playback.mark_played(name, now)
+        commands = self.playback.mark_played(name, now)
         if commands is None:
             return [Count(Measure.STALE_MARK)]
         self.agent_was_heard = True
@@ -148,36 +142,36 @@ class Dialogue:
 
     def line_measured(self, twilio_rtt_ms: float | None, bus_rtt_ms: float | None) -> None:
         """The gateway measured the hops around it."""
-        self._playback.round_trip_ms = self._clock.line_measured(twilio_rtt_ms, bus_rtt_ms)
+        self.playback.round_trip_ms = self._clock.line_measured(twilio_rtt_ms, bus_rtt_ms)
 
     def suspend(self, now: float) -> list[Command]:
         """There is no line: the rest of what Twilio held will not be heard."""
-        self._playback.hold()
+        self.playback.hold()
         self.gate.hold()
         commands = self.actions.line_lost(now)
         self._on_line = False
         self.filler.stop(now)
-        if not self._playback.active:
+        if not self.playback.active:
             return commands
         return [*commands, *self._cut(now, cancel=True), *self.gate.request(Wish.ANSWER, now)]
 
     def resume(self, now: float) -> list[Command]:
         """A stream is there: go on where the line broke, if one did."""
-        self._uplink.start_stream()
+        self.uplink.start_stream()
         self.actions.line_opened()
         self._on_line = True
-        return [*self._playback.release(now), *self.gate.release(now)]
+        return [*self.playback.release(now), *self.gate.release(now)]
 
     def wake_at(self) -> float | None:
         """Return when `tick` is due."""
-        fill_at = self._uplink.fill_at() if self._hears_speech else None
-        return earliest(fill_at, self._ear.wake_at(), self._conversation.due_at(), self.gate.wake_at())
+        fill_at = self.uplink.fill_at() if self._hears_speech else None
+        return earliest(fill_at, self._ear.wake_at(), self.conversation.due_at(), self.gate.wake_at())
 
     def tick(self, now: float) -> list[Command]:
         """Do what time alone demands."""
-        commands = _records(self._conversation.overdue(now))
+        commands = _records(self.conversation.overdue(now))
         if self._hears_speech:
-            silence = self._uplink.fill(now)
+            silence = self.uplink.fill(now)
             if silence:
                 commands.append(SendToModel(AppendAudio(silence)))
         return [*commands, *self._decide(now), *self.gate.tick(now)]
@@ -185,41 +179,41 @@ class Dialogue:
     def settle(self, now: float) -> list[Command]:
         """Do what follows from where the talk now is: listen after the greeting, fill a silence that is ours."""
         commands: list[Command] = []
-        if self._in_session and self._ear.is_due(now, heard=not (self.gate.busy or self._playback.active)):
+        if self.in_session and self._ear.is_due(now, heard=not (self.gate.busy or self.playback.active)):
             self._ear.is_covered = False
-            commands, _ = self._listen(self._uplink.media_end_ms - LISTEN_BACK_MS, deaf=True)
-        owes = self._on_line and (self._owes or self.gate.wanted is not None)
-        if owes and not self._playback.active and not self._hears_speech:
-            self.filler.wait(now, trouble=not self._in_session or self.gate.retries)
-            commands += self.filler.fill(self._playback.generation, now)
+            commands, _ = self._listen(self.uplink.media_end_ms - LISTEN_BACK_MS, deaf=True)
+        owes = self._on_line and (self.floor.owes or self.gate.wanted is not None)
+        if owes and not self.playback.active and not self._hears_speech:
+            self.filler.wait(now, trouble=not self.in_session or self.gate.retries)
+            commands += self.filler.fill(self.playback.generation, now)
         else:
             self.filler.end()
         return commands
 
     def waits_for_words(self) -> bool:
         """A transcript is still to come."""
-        return self._conversation.waits_for_words()
+        return self.conversation.waits_for_words()
 
     def close(self, now: float) -> list[Command]:
         """The call is over: record what was heard of what was playing, and all unwritten turns."""
         commands = self.actions.close(now)
-        if self._playback.active:
-            for cut in self._playback.interrupt(now):
-                commands += _records(self._conversation.agent_cut(cut, self._uplink.media_end_ms))
-        commands += _records(self._conversation.close(self._uplink.media_end_ms))
-        return [*commands, *self._uplink.counts()]
+        if self.playback.active:
+            for cut in self.playback.interrupt(now):
+                commands += _records(self.conversation.agent_cut(cut, self.uplink.media_end_ms))
+        commands += _records(self.conversation.close(self.uplink.media_end_ms))
+        return [*commands, *self.uplink.counts()]
 
     def on_model(self, event: events.ModelEvent, now: float) -> list[Command]:
         """Apply what the open session says."""
         assert not isinstance(event, events.LinkEvent), "the call handles its link to the model itself"
-        self._uplink.told_ms = self.media_ms
+        self.uplink.told_ms = self.media_ms
         match event:
             case events.AudioDelta(_, response_id, item_id, audio):
                 return self._on_audio(response_id, item_id, audio, now)
             case events.SpokenText(_, item_id, text, final):
-                return _records(self._conversation.agent_said(item_id, text, final=final))
+                return _records(self.conversation.agent_said(item_id, text, final=final))
             case events.AudioDone(_, _, item_id):
-                return [*self._playback.finish(item_id, now), *self._heard()]
+                return [*self.playback.finish(item_id, now), *self._heard()]
             case events.SpeechStarted(_, item_id, audio_start_ms):
                 return self._on_speech_started(item_id, audio_start_ms, now)
             case events.SpeechStopped(_, item_id, audio_end_ms):
@@ -232,13 +226,13 @@ class Dialogue:
                 self.gate.added(item_id)
                 if self._guard.forgets(item_id):
                     return [self._beliefs.delete(item_id)]
-                self._conversation.added(item_id, role, self.gate.active or "")
+                self.conversation.added(item_id, role, self.gate.active or "")
             case events.CallerText(_, item_id, text, usage):
-                turns = _records(self._conversation.caller_said(item_id, text))
+                turns = _records(self.conversation.caller_said(item_id, text))
                 return turns if usage is None else [*turns, Record(self.spend.on_transcription(usage))]
             case events.ResponseCreated(_, response_id):
                 self.gate.created(response_id, now)
-                if self._speaking_item is not None and self.gate.gives_way:
+                if self.floor.speaking_item is not None and self.gate.gives_way:
                     # Asked for just before the caller began: it does not know their words.
                     return self.gate.cancel()
             case events.ResponseDone():
@@ -262,21 +256,20 @@ class Dialogue:
     def _on_audio(self, response_id: str, item_id: str, audio: bytes, now: float) -> list[Command]:
         if self.gate.ignores(response_id) or self.gate.is_over(response_id):
             return [Count(Measure.LATE_DELTA)]
-        self._unanswered_item = None
-        self._owes = False
+        self.floor.answered()
         self.gate.spoke(response_id, now)
-        position = self._conversation.agent_started(item_id, response_id, self._uplink.media_end_ms)
-        commands = self.filler.cleared(self._playback, now)
-        commands += [*self._playback.receive(response_id, item_id, audio, now), *self._heard()]
+        position = self.conversation.agent_started(item_id, response_id, self.uplink.media_end_ms)
+        commands = self.filler.cleared(self.playback, now)
+        commands += [*self.playback.receive(response_id, item_id, audio, now), *self._heard()]
         latency = self._clock.answered(item_id, position, now)
         if latency is not None:
             commands.append(RecordLatency(latency))
         return commands
 
     def _on_speech_started(self, item_id: str, audio_start_ms: int, now: float) -> list[Command]:
-        start_ms = self._uplink.media_ms(audio_start_ms)
-        if self._guard.is_on and self._playback.audible:
-            self._guard.doubted(item_id, start_ms, self._uplink.given_ms)
+        start_ms = self.uplink.media_ms(audio_start_ms)
+        if self._guard.is_on and self.playback.audible:
+            self._guard.doubted(item_id, start_ms, self.uplink.given_ms)
             return self._decide(now)
         return self._begin_turn(item_id, start_ms, now)
 
@@ -285,20 +278,20 @@ class Dialogue:
         doubt = self._guard.doubt
         if doubt is None:
             return []
-        caller = self._uplink.heard_since(doubt.start_ms)
-        if self._playback.audible and not self._guard.is_speech(caller, self._uplink.given_ms):
+        caller = self.uplink.heard_since(doubt.start_ms)
+        if self.playback.audible and not self._guard.is_speech(caller, self.uplink.given_ms):
             return []
         self._guard.believed()
         return self._begin_turn(doubt.item_id, doubt.start_ms, now)
 
     def _begin_turn(self, item_id: str, start_ms: int, now: float) -> list[Command]:
-        self._speaking_item = item_id
+        self.floor.speaking_item = item_id
         self._clock.speech_started()
         self.gate.caller_started()
-        self._conversation.caller_started(item_id, start_ms)
-        commands = [*self.filler.cleared(self._playback, now), *self.actions.caller_spoke(now)]
+        self.conversation.caller_started(item_id, start_ms)
+        commands = [*self.filler.cleared(self.playback, now), *self.actions.caller_spoke(now)]
         self.gate.ignore_active()
-        if self._playback.active:
+        if self.playback.active:
             self.interruptions += 1
             commands += [*self._cut(now, cancel=self._guard.is_on), Count(Measure.BARGE_IN)]
         elif self._guard.is_on:
@@ -307,44 +300,42 @@ class Dialogue:
 
     def _on_speech_stopped(self, item_id: str, audio_end_ms: int, now: float) -> list[Command]:
         commands = self._decide(now)
-        self._taken_ms = self._uplink.media_ms(audio_end_ms)
+        self.floor.taken_ms = taken_ms = self.uplink.media_ms(audio_end_ms)
         if self._guard.doubt is not None and self._guard.doubt.item_id == item_id:
             self._guard.ignored()
             return [*commands, Count(Measure.SHORT_SPEECH)]
-        self._speaking_item = None
-        self._unanswered_item = item_id
-        self._owes = True
+        self.floor.caller_stopped(item_id, taken_ms)
         self._clock.speech_stopped(now)
-        self._conversation.caller_stopped(item_id, self._taken_ms, now)
+        self.conversation.caller_stopped(item_id, taken_ms, now)
         return [*commands, *self.gate.caller_stopped(now, asks=self._guard.is_on)]
 
     @property
     def _hears_speech(self) -> bool:
-        return self._speaking_item is not None or self._guard.doubt is not None
+        return self.floor.speaking_item is not None or self._guard.doubt is not None
 
     def _listen(self, since_ms: int | None, *, deaf: bool) -> tuple[list[Command], int | None]:
         commands: list[Command] = []
         if deaf:
             event_id = self.gate.event_id("listen")
             commands.append(SendToModel(SetTurnDetection(event_id, self._agent.listening())))
-        audio, media_start_ms = self._uplink.open(since_ms)
+        audio, media_start_ms = self.uplink.open(since_ms)
         if audio:
             commands.append(SendToModel(AppendAudio(audio)))
         return commands, media_start_ms
 
     def _acted(self, response_id: str) -> None:
         """A response called a tool, which answers the turn: a next session that did again would act twice."""
-        self._unanswered_item = None
+        self.floor.unanswered_item = None
         self.gate.acted(response_id)
 
     def _cut(self, now: float, *, cancel: bool = False) -> list[Command]:
-        cuts = self._playback.interrupt(now)
-        commands: list[Command] = [ClearPlayback(self._playback.generation)]
+        cuts = self.playback.interrupt(now)
+        commands: list[Command] = [ClearPlayback(self.playback.generation)]
         if cancel:
             commands += self.gate.cancel()
         for cut in cuts:
-            turns = self._conversation.agent_cut(cut, self._uplink.media_end_ms)
-            if self._in_session:
+            turns = self.conversation.agent_cut(cut, self.uplink.media_end_ms)
+            if self.in_session:
                 commands += self._beliefs.correct(cut)
             commands += _records(turns)
         return commands
@@ -361,13 +352,13 @@ class Dialogue:
         if event.status in {"failed", "cancelled"}:
             self._ear.greeting_failed(now)
         if event.status == "failed":
-            self._owes = False  # unless it is asked for again, which the gate knows
+            self.floor.owes = False  # unless it is asked for again, which the gate knows
             commands.append(Count(Measure.RESPONSE_FAILED, detail=event.reason))
-        commands += [*self._playback.finish_response(event.response_id, now), *self._heard()]
+        commands += [*self.playback.finish_response(event.response_id, now), *self._heard()]
         if cut_off:
-            unheard = self._conversation.unheard_items(event.response_id)
+            unheard = self.conversation.unheard_items(event.response_id)
             commands += [self._beliefs.delete(item_id) for item_id in unheard]
-        commands += _records(self._conversation.response_done(event.response_id, cut_off=cut_off))
+        commands += _records(self.conversation.response_done(event.response_id, cut_off=cut_off))
         commands += [] if event.usage is None else [Record(self.spend.on_response(event.usage))]
         commands += self.gate.done(event, now)
         return commands + self.actions.response_done(
@@ -376,23 +367,29 @@ class Dialogue:
 
     def _owe(self, now: float, *, broke_off: bool) -> None:
         """Leave to the next session what the lost one did not do."""
-        item_id = self._speaking_item or self._unanswered_item
-        is_over = self._speaking_item is None
-        turn = None if item_id is None else self._conversation.last_turn(item_id, is_over=is_over)
-        go_on = Request(Wish.CONTINUE, CONTINUE) if broke_off else None
-        owed = debt(turn, self.gate.lost(), go_on, told_ms=self._uplink.told_ms, taken_ms=self._taken_ms)
-        self._hear_again_ms = owed.hear_again_ms
-        if self._guard.doubt is not None:
-            self._hear_again_ms = min(self._hear_again_ms, self._guard.doubt.start_ms)
-        self._owes = self._owes or self._speaking_item is not None
+        owed = self.owed(broke_off=broke_off)
+        self.gate.lost()
+        self.floor.session_lost(owed.hear_again_ms)
         if owed.request is not None:
             self.gate.request(owed.request.wish, now, owed.request.order)
+
+    def owed(self, *, broke_off: bool) -> Debt:
+        """Return what the session in use would leave to the next one; `broke_off`: in mid-answer."""
+        floor = self.floor
+        is_over = floor.speaking_item is None
+        item_id = floor.last_item
+        turn = None if item_id is None else self.conversation.last_turn(item_id, is_over=is_over)
+        go_on = Request(Wish.CONTINUE, CONTINUE) if broke_off else None
+        owed = debt(turn, self.gate.owed(), go_on, told_ms=self.uplink.told_ms, taken_ms=floor.taken_ms)
+        if self._guard.doubt is None or self._guard.doubt.start_ms >= owed.hear_again_ms:
+            return owed
+        return replace(owed, hear_again_ms=self._guard.doubt.start_ms)
 
     def _heard(self) -> list[Command]:
         return [
             Record(turn)
-            for item in self._playback.take_heard()
-            for turn in self._conversation.agent_heard(item.item_id, item.generated_ms, self.media_ms)
+            for item in self.playback.take_heard()
+            for turn in self.conversation.agent_heard(item.item_id, item.generated_ms, self.media_ms)
         ]
 
 

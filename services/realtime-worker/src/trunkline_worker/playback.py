@@ -15,6 +15,7 @@ Rules:
 * Heard positions are ms of the item's own audio.
 """
 
+import re
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final
@@ -37,6 +38,8 @@ LEAD_MS_MAX: Final = 30_000
 
 ITEMS_MAX: Final = 64
 """Items that may wait to be heard: half a minute of one-word answers. Beyond, the oldest is taken as heard."""
+
+_POSITION: Final = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(slots=True)
@@ -88,6 +91,18 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class InFlight:
+    """An item that was sent and not wholly heard, as another owner of the call must know it."""
+
+    item_id: str
+    response_id: str
+    sent_ms: int
+    heard_ms: int
+    complete: bool
+    """The model sent all of it, and all of that was sent on."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Mark:
     item: PlayingItem
     position_ms: int
@@ -112,6 +127,8 @@ class Playback:
         self._reached_at = 0.0
         """When the caller had heard up to the last echoed mark, seen from here: see `heard_ms`."""
         self._heard: list[PlayingItem] = []
+        self._foreign: set[str] = set()
+        """Items that another owner of the call sent."""
 
     @property
     def active(self) -> bool:
@@ -122,6 +139,51 @@ class Playback:
     def audible(self) -> bool:
         """The caller hears the agent, or is about to."""
         return bool(self._items) and not self.held
+
+    def in_flight(self) -> list[InFlight]:
+        """Return the items that were sent and not wholly heard."""
+        return [
+            InFlight(
+                item.item_id,
+                item.response_id,
+                item.sent_ms,
+                item.heard_ms,
+                item.complete and not item.unsent,
+            )
+            for item in self._items
+            if item.sent_ms
+        ]
+
+    def restore(
+        self, generation: int, items: list[InFlight], mark_sent: str, mark_played: str, now: float
+    ) -> None:
+        """Go on where another owner of the call was; the marks are the newest that it set and that were echoed."""
+        self.generation = generation
+        self._items = deque(
+            PlayingItem(
+                each.item_id,
+                each.response_id,
+                None,
+                generated_bytes=each.sent_ms * BYTES_PER_MS,
+                sent_ms=each.sent_ms,
+                heard_ms=each.heard_ms,
+                complete=each.complete,
+            )
+            for each in items
+        )
+        sent, played = self._place_of(mark_sent), self._place_of(mark_played)
+        if sent is not None and sent[1] > sent[0].sent_ms:
+            # The newest audio is younger than what the other owner told last.
+            sent[0].sent_ms, sent[0].complete = sent[1], False
+            sent[0].generated_bytes = sent[1] * BYTES_PER_MS
+        if played is not None:
+            self._reached(*played)
+        self._reached_at = now
+        self._foreign = {item.item_id for item in self._items}
+        for item in self._items:
+            if item.heard_ms < item.sent_ms:
+                name = f"{generation}:{item.item_id}:{item.sent_ms}"
+                self._marks[name] = _Mark(item, item.sent_ms, now)
 
     def receive(self, response_id: str, item_id: str, audio: bytes, now: float) -> list[Command]:
         """Take a delta in the session's output format; return what goes to the gateway."""
@@ -170,13 +232,37 @@ class Playback:
     def mark_played(self, name: str, now: float) -> list[Command] | None:
         """Take Twilio's echo; return what may be sent now, or None when this mark is not outstanding."""
         if name not in self._marks:
-            return None
+            return self._foreign_mark_played(name, now)
         self._reached_at = now - self.round_trip_ms / 1000
         passed = ""
         while passed != name:
             passed, mark = self._marks.popitem(last=False)
             mark.item.heard_ms = mark.position_ms
         return self._forward(now)
+
+    def _foreign_mark_played(self, name: str, now: float) -> list[Command] | None:
+        """Take the echo of a mark that the owner before set, of which only the name is known."""
+        place = self._place_of(name)
+        if place is None or place[0].item_id not in self._foreign or place[1] <= place[0].heard_ms:
+            return None
+        self._reached_at = now - self.round_trip_ms / 1000
+        self._reached(*place)
+        return self._forward(now)
+
+    def _place_of(self, name: str) -> tuple[PlayingItem, int] | None:
+        generation, _, rest = name.partition(":")
+        item_id, _, position_ms = rest.rpartition(":")
+        item = self._find(item_id)
+        if item is None or generation != str(self.generation) or not _POSITION.fullmatch(position_ms):
+            return None
+        return item, int(position_ms)
+
+    def _reached(self, reached: PlayingItem, position_ms: int) -> None:
+        for item in self._items:
+            if item is reached:
+                item.heard_ms = min(max(item.heard_ms, position_ms), item.sent_ms)
+                return
+            item.heard_ms = item.sent_ms
 
     def take_heard(self) -> list[PlayingItem]:
         """Return the items that were fully heard since this was last asked."""

@@ -288,12 +288,19 @@ class ResponseGate:
         self.ignore_active()
         return [SendToModel(CancelResponse(self.event_id("cancel"), self.active))]
 
+    def owed(self) -> Request | None:
+        """Return what the session was asked for, or shall be, and has not begun to say."""
+        owed = self._wanted or self._asked or (None if self._spoke else self._current)
+        return None if owed is not None and owed.wish is Wish.PROMPT else owed
+
+    def restore(self, owed: Request | None) -> None:
+        """Go on where another owner of the call was, which owed this."""
+        self._wanted = owed
+
     def lost(self) -> Request | None:
         """The session is gone; return what it owed and had not begun to say, and forget what it was doing."""
         self._open = False
-        owed = self._wanted or self._asked or (None if self._spoke else self._current)
-        if owed is not None and owed.wish is Wish.PROMPT:
-            owed = None
+        owed = self.owed()
         self.active = self._asked = self._current = self._wanted = None
         self._spoke = self._yields = self._answer_due = False
         self._interrupted.clear()

@@ -76,6 +76,8 @@ class Uplink:
         self._stream_shift_ms = 0.0
         """From the stream's timestamps to media time."""
         self._media_end_ms: float | None = None
+        self._restored_ms = 0
+        """Where another owner of the call had come to."""
         self._filled_ms = 0
         self._last_arrival: float | None = None
         self._session_ms = 0.0
@@ -86,9 +88,25 @@ class Uplink:
         self.repeated_frames = 0
 
     @property
+    def stream_shift_ms(self) -> float:
+        """What is added to the stream's timestamps to get media time."""
+        return self._stream_shift_ms
+
+    def restore(self, media_ms: int, stream_shift_ms: float | None, unsent_ms: int) -> None:
+        """Go on at this media time, where another owner of the call was.
+
+        In mid-stream its shift is known, and the caller's audio from `unsent_ms` on is sent once more.
+        """
+        self._restored_ms = media_ms
+        self._sent_end_ms = unsent_ms
+        if stream_shift_ms is not None:
+            self._stream_starts = False
+            self._stream_shift_ms = stream_shift_ms
+
+    @property
     def media_end_ms(self) -> int:
         """Media time up to which the caller's audio is known."""
-        return round(self._media_end_ms or 0)
+        return round(self._restored_ms if self._media_end_ms is None else self._media_end_ms)
 
     @property
     def dropped_ms(self) -> float:
@@ -209,7 +227,7 @@ class Uplink:
 
     def _shift_of_new_stream(self, t_ms: int, duration_ms: float, now: float) -> float:
         if self._media_end_ms is None or self._last_arrival is None:
-            return 0.0
+            return float(self._restored_ms - t_ms if self._restored_ms else 0)
         away_ms = round((now - self._last_arrival) * 1000) - duration_ms
         return self._media_end_ms + (away_ms if away_ms >= GAP_MS_MIN else 0) - t_ms
 
