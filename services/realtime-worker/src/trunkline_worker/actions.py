@@ -4,6 +4,8 @@ Whoever wants the model to speak asks the gate, and tells it what was sent for t
 words takes in everything that was in the conversation when it began.
 """
 
+from typing import Final
+
 from trunkline_worker import events
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import Command, CreateFunctionOutput, CreateMessage, SendToModel
@@ -14,6 +16,8 @@ from trunkline_worker.leaving import Leaving
 from trunkline_worker.playback import Playback
 from trunkline_worker.response_gate import ResponseGate, Wish
 from trunkline_worker.tools import Departure, Tools
+
+_NOT_DONE: Final = "{why}, so {tool} did not happen. Use it again if it is still wanted."
 
 
 class Actions:
@@ -30,6 +34,20 @@ class Actions:
         self._leaving: Leaving | None = None
         self._has_line = False
         self._over = False
+
+    @property
+    def departing(self) -> str:
+        """Name of the tool by which the agent is about to leave the call; empty: it is not."""
+        return "" if self._leaving is None else self._leaving.departure.tool
+
+    def resume(self, departing: str, refused_tools: int, now: float) -> list[Command]:
+        """Go on where another owner of the call was."""
+        commands = [*self._tools.resume(refused_tools, now), *self._ask_wanted(now)]
+        if departing:
+            commands += self.tell(
+                _NOT_DONE.format(why="You were interrupted", tool=departing), now, answer=True
+            )
+        return commands
 
     @property
     def refused_tools(self) -> int:
@@ -156,8 +174,7 @@ class Actions:
             return []
         tool = self._leaving.departure.tool
         self._leaving, self._tools.promised = None, False
-        text = f"{why}, so {tool} did not happen. Use it again if it is still wanted."
-        return self.tell(text, now, answer=False)
+        return self.tell(_NOT_DONE.format(why=why, tool=tool), now, answer=False)
 
     def _pressed(self, message: str | None, now: float) -> list[Command]:
         return [] if message is None else self.tell(message, now, answer=True)

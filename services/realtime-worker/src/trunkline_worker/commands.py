@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from trunkline_common.call_events import CallEvent, TurnLatency, Verdict
 from trunkline_common.control import NextStep, Transfer
 from trunkline_worker.agent_tools import HttpRequest
+
+if TYPE_CHECKING:
+    from trunkline_worker.checkpoint import Checkpoint
 
 # --- What the model is told ----------------------------------------------------------------------------------
 
@@ -202,6 +205,29 @@ class CancelTool:
 
 
 @dataclass(frozen=True, slots=True)
+class SendCheckpoint:
+    """Tell the gateway what the next owner of the call would have to know."""
+
+    checkpoint: "Checkpoint" = field(repr=False)
+    needed_from_ms: int
+    """The caller's audio before this time, by the stream's timestamps, is not needed any more."""
+    is_final: bool = False
+    """This worker lets go of the call with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TellReady:
+    """Tell the gateway that this worker could own the call from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """The call is not this worker's any more, or never came to be: nothing follows, and nothing is recorded."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """Write an event to the call's log."""
 
@@ -272,6 +298,9 @@ Command = (
     | CloseSession
     | RunTool
     | CancelTool
+    | SendCheckpoint
+    | TellReady
+    | LetGo
     | Record
     | RecordLatency
     | Count

@@ -155,9 +155,10 @@ class Dialogue:
             return commands
         return [*commands, *self._cut(now, cancel=True), *self.gate.request(Wish.ANSWER, now)]
 
-    def resume(self, now: float) -> list[Command]:
+    def resume(self, now: float, *, new_stream: bool = True) -> list[Command]:
         """A stream is there: go on where the line broke, if one did."""
-        self.uplink.start_stream()
+        if new_stream:
+            self.uplink.start_stream()
         self.actions.line_opened()
         self._on_line = True
         return [*self.playback.release(now), *self.gate.release(now)]
@@ -373,14 +374,15 @@ class Dialogue:
         if owed.request is not None:
             self.gate.request(owed.request.wish, now, owed.request.order)
 
-    def owed(self, *, broke_off: bool) -> Debt:
+    def owed(self, *, broke_off: bool, told_ms: int = 0) -> Debt:
         """Return what the session in use would leave to the next one; `broke_off`: in mid-answer."""
         floor = self.floor
         is_over = floor.speaking_item is None
         item_id = floor.last_item
         turn = None if item_id is None else self.conversation.last_turn(item_id, is_over=is_over)
         go_on = Request(Wish.CONTINUE, CONTINUE) if broke_off else None
-        owed = debt(turn, self.gate.owed(), go_on, told_ms=self.uplink.told_ms, taken_ms=floor.taken_ms)
+        told_ms = max(told_ms, self.uplink.told_ms)
+        owed = debt(turn, self.gate.owed(), go_on, told_ms=told_ms, taken_ms=floor.taken_ms)
         if self._guard.doubt is None or self._guard.doubt.start_ms >= owed.hear_again_ms:
             return owed
         return replace(owed, hear_again_ms=self._guard.doubt.start_ms)

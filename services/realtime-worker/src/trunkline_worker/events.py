@@ -5,11 +5,14 @@ one is recognised and ignored.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from trunkline_common.call_events import ToolOutcome, TranscriptionUsage, Usage
 from trunkline_common.control import StopReason
 from trunkline_worker.realtime_usage import LimitName
+
+if TYPE_CHECKING:
+    from trunkline_worker.checkpoint import Checkpoint
 
 AudioPath = Literal["pcm24k", "pcmu"]
 """What the model's session hears and speaks: PCM16 24 kHz, or Twilio's own μ-law 8 kHz."""
@@ -320,5 +323,47 @@ ModelEvent = (
     | ModelError
 )
 LinkEvent = SessionDelayed | SessionCreated | SessionConfigured | SessionLost
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A live call is this worker's from now on; its stream is open at a gateway."""
+
+    gateway: str
+    stream_sid: str
+    known: "Checkpoint" = field(repr=False)
+    """All that is known of the call so far."""
+    cause: str
+    """`worker-lost` or `handover`."""
+    previous: str
+    """Fence of the owner before."""
+    generation: int
+    mark_sent: str = ""
+    mark_played: str = ""
+    """The newest marks of the owner before, as Twilio was sent and has echoed them."""
+
+
+@dataclass(frozen=True, slots=True)
+class YieldAsked:
+    """Another worker is ready to go on with the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class BusChanged:
+    """The link to NATS broke, or is there again: what is sent without one is lost."""
+
+    is_up: bool
+
+
 GatewayEvent = CallerAudio | Attached | MarkPlayed | KeyPressed | StreamStopped | LineMeasured
-Event = GatewayEvent | ModelEvent | ToolReturned | Dialed | Tick | WorkerStopping
+Event = (
+    GatewayEvent
+    | ModelEvent
+    | ToolReturned
+    | Dialed
+    | Tick
+    | WorkerStopping
+    | Owned
+    | YieldAsked
+    | BusChanged
+)

@@ -60,12 +60,25 @@ class History:
         self._last_position = 0
         self._notes = 0
         self._forgot = False
+        self.version = 0
+        """Raised with every change."""
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __contains__(self, item_id: object) -> bool:
         return item_id in self._items
+
+    def items(self) -> tuple[Remembered, ...]:
+        """Return the conversation as far as it is kept."""
+        return tuple(self._ordered())
+
+    def restore(self, items: Iterable[Remembered]) -> None:
+        """Go on where another owner of the call was."""
+        for item in items:
+            self._put(item)
+            if item.speaker == "note":
+                self._notes = max(self._notes, int(item.item_id.removeprefix("note_") or 0))
 
     def take(self, turn: CallerTurn | AgentTurn) -> None:
         """Remember a turn, or what has become known of it."""
@@ -103,7 +116,7 @@ class History:
         """Remember what the model was given for it."""
         for item in self._items.values():
             if item.tool_call_id == tool_call_id:
-                self._items[item.item_id] = replace(item, output=output)
+                self._put(replace(item, output=output))
                 return
 
     def text_of(self, item_id: str) -> str | None:
@@ -134,6 +147,7 @@ class History:
         return created
 
     def _put(self, item: Remembered) -> None:
+        self.version += 1
         self._items[item.item_id] = item
         self.reached(item.position)
         if len(self._items) > ITEMS_MAX:

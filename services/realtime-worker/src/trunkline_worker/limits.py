@@ -84,6 +84,10 @@ class LimitWatch:
             return self._ask(now), None
         return [], None
 
+    def restore(self, began_at: float) -> None:
+        """Go on where another owner of the call was."""
+        self._began_at = began_at
+
     def wake_at(self) -> float | None:
         """Return when `step` is due, unless something happens before."""
         if self._began_at is None:

@@ -27,6 +27,7 @@ from trunkline_worker.commands import (
     Record,
     SendToModel,
     SetTurnDetection,
+    TellReady,
     UseSession,
 )
 from trunkline_worker.connect_limiter import DELAY_S_MAX
@@ -54,6 +55,12 @@ QUIET_WAIT_S: Final = 120.0
 """A session that is ready to take over waits so long for a quiet moment, then it does not wait any more."""
 
 QUIET_CHECK_S: Final = 0.5
+
+TAKEN_OVER: Final = "taken-over"
+"""Why the first session of a worker is opened that goes on with another's call."""
+
+STAND_BY_S: Final = 20.0
+"""Another owner lets go within ten seconds, or will not."""
 
 MUTE_MAX: Final = 2
 """Sessions in a row that owe an answer and are mute: replacing them does not help."""
@@ -111,6 +118,7 @@ class ModelLink:
         """The session in use was asked to listen, and has not said that it does."""
         self._mute = 0
         self._is_last = False
+        self._stands_by = False
 
     @property
     def state(self) -> Link:
@@ -130,6 +138,23 @@ class ModelLink:
         """Open the first session."""
         self._lost_at, self._deadline = now, now + RESTORE_S
         return self._open(now)
+
+    def stand_by(self, now: float) -> list[Command]:
+        """Make a session ready; it serves from `go` on."""
+        self._stands_by, self._cause = True, TAKEN_OVER
+        return self.start(now)
+
+    def go(self, now: float) -> list[Command]:
+        """The call is ours."""
+        self._stands_by = False
+        self._lost_at, self._deadline = now, now + RESTORE_S
+        attempt = self._attempt
+        return self._serve(attempt, now) if attempt is not None and attempt.ready else []
+
+    def resume(self, now: float) -> list[Command]:
+        """Open the first session of a call that has a past."""
+        self._cause = TAKEN_OVER
+        return self.start(now)
 
     def caller_is_away(self, until: float) -> None:
         """Nobody waits for the model for a while: there is so much longer to restore a session."""
@@ -186,7 +211,7 @@ class ModelLink:
     def take_over_if_quiet(self, now: float) -> list[Command]:
         """Let the session that was made ready serve, if this is a moment for it."""
         attempt = self._attempt
-        if attempt is None or not attempt.ready:
+        if attempt is None or not attempt.ready or self._stands_by:
             return []
         if now < attempt.asked_at + QUIET_WAIT_S and not self._dialogue.quiet:
             attempt.due_at = now + QUIET_CHECK_S
@@ -248,6 +273,9 @@ class ModelLink:
                 commands: list[Command] = [
                     Count(Measure.CONFIGURATION_DIFFERS, detail=" ".join(differing))
                 ] * bool(differing)
+                if self._stands_by:
+                    attempt.ready, attempt.due_at = True, now + STAND_BY_S
+                    return [*commands, TellReady()]
                 if self._current is None:
                     return [*commands, *self._serve(attempt, now)]
                 attempt.ready = True

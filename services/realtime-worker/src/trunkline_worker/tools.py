@@ -12,7 +12,7 @@ Rules:
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ import msgspec
 
 from trunkline_common import call_events
 from trunkline_common.call_events import ToolOutcome
-from trunkline_worker import agent_tools, events
+from trunkline_worker import events
 from trunkline_worker.agent import Agent
 from trunkline_worker.agent_tools import ArgumentsError, BuiltInTool, HttpTool, McpTool, TransferTarget
 from trunkline_worker.commands import (
@@ -35,6 +35,7 @@ from trunkline_worker.commands import (
     SendToModel,
 )
 from trunkline_worker.history import ITEM_ID_CHARACTERS_MAX, History
+from trunkline_worker.tool_answers import ARGUMENTS_BYTES_MAX, failed, problem, promised, recorded
 from trunkline_worker.tool_profiles import schema_validator
 
 RUNNING_MAX: Final = 4
@@ -43,7 +44,6 @@ RUNNING_MAX: Final = 4
 ROUNDS_MAX: Final = 8
 """Answers in a row that only tools asked for. A model that calls on and on costs money and talks to nobody."""
 
-ARGUMENTS_BYTES_MAX: Final = 16_384
 SEEN_MAX: Final = 256
 """Calls that are known by their id: each is announced twice, the second time with its response's end."""
 
@@ -51,7 +51,6 @@ RUNNER_MARGIN_S: Final = 2.0
 """The runner keeps the tool's own time; this is for a runner that fails."""
 
 PROBLEMS_TOLD_MAX: Final = 3
-PROBLEM_CHARS_MAX: Final = 200
 MINUTE_S: Final = 60.0
 
 
@@ -126,6 +125,18 @@ class Tools:
         self._rounds_in_a_row = 0
         self._outputs = 0
 
+    def resume(self, refused: int, now: float) -> list[Command]:
+        """Go on where another owner of the call was: what it had not answered runs again, or is answered."""
+        self.refused = refused
+        commands: list[Command] = []
+        for item in self._history.items():
+            if item.speaker == "tool" and item.output is None:
+                call = events.ToolCalled(0, "", item.item_id, item.tool_call_id, item.name, item.arguments)
+                commands += self._run_again(call, now)
+        if self._answered(""):
+            self._want_response("")
+        return commands
+
     def called(
         self, call: events.ToolCalled, media_ms: int, now: float, *, interrupted: bool = False
     ) -> list[Command]:
@@ -136,16 +147,16 @@ class Tools:
         if len(self._seen) > SEEN_MAX:
             self._seen.popitem(last=False)
         self._history.tool_called(call.item_id, call.tool_call_id, call.name, call.arguments)
-        commands: list[Command] = [Record(_recorded(call, media_ms))]
+        commands: list[Command] = [Record(recorded(call, media_ms))]
         if interrupted:
             why = "The caller spoke first, so it was not called. Call again if it is still wanted."
-            return commands + self._answer(call, ToolOutcome.CANCELLED, _failed(why))
+            return commands + self._answer(call, ToolOutcome.CANCELLED, failed(why))
         group = self._rounds.setdefault(call.response_id, _Round())
         group.wants_response = True
         try:
             return commands + self._start(call, group, now)
         except ArgumentsError as error:
-            return commands + self._answer(call, ToolOutcome.REFUSED, _failed(str(error)))
+            return commands + self._answer(call, ToolOutcome.REFUSED, failed(str(error)))
 
     def returned(self, event: events.ToolReturned, now: float) -> list[Command]:
         """A tool answered."""
@@ -186,7 +197,7 @@ class Tools:
             del self._running[call.tool_call_id]
             why = "The caller spoke before the answer came. Call again if it is still wanted."
             commands.append(CancelTool(call.tool_call_id))
-            commands += self._finish(running, ToolOutcome.CANCELLED, _failed(why), now)
+            commands += self._finish(running, ToolOutcome.CANCELLED, failed(why), now)
         for response_id, group in list(self._rounds.items()):
             if not group.running:
                 group.wants_response = False
@@ -228,7 +239,7 @@ class Tools:
         for running in list(self._running.values()):
             if now >= running.lost_at:
                 tool_call_id = running.call.tool_call_id
-                why = _failed("The service did not answer in time.")
+                why = failed("The service did not answer in time.")
                 commands.append(CancelTool(tool_call_id))
                 commands += self.returned(events.ToolReturned(tool_call_id, ToolOutcome.TIMEOUT, why), now)
             elif running.filler_at is not None and now >= running.filler_at:
@@ -243,7 +254,7 @@ class Tools:
         running, self._running = list(self._running.values()), {}
         for each in running:
             commands.append(CancelTool(each.call.tool_call_id))
-            commands += self._finish(each, ToolOutcome.CANCELLED, _failed("The call ended."), now)
+            commands += self._finish(each, ToolOutcome.CANCELLED, failed("The call ended."), now)
         return commands
 
     # --- One call
@@ -257,7 +268,7 @@ class Tools:
         arguments = self._arguments(call)
         if isinstance(tool, BuiltInTool):
             self._promise(tool, arguments)
-            return self._answer(call, ToolOutcome.OK, _promised(tool.name))
+            return self._answer(call, ToolOutcome.OK, promised(tool.name))
         if len(self._running) >= RUNNING_MAX:
             raise ArgumentsError("Too many tools run at once. Wait for their answers, then call again.")
         request = tool.request(arguments, f"{self._call_id}-{call.tool_call_id}")
@@ -267,6 +278,20 @@ class Tools:
         )
         group.running += 1
         return [RunTool(call.tool_call_id, request)]
+
+    def _run_again(self, call: events.ToolCalled, now: float) -> list[Command]:
+        tool = self._tools.get(call.name)
+        group = self._rounds.setdefault(call.response_id, _Round(done=True, wants_response=True))
+        again = isinstance(tool, HttpTool) and (tool.only_reads or tool.retry)
+        try:
+            if again:
+                commands = self._start(call, group, now)
+                self._running[call.tool_call_id].known = False
+                return commands
+            why = "It is not known whether this was carried out. Find out before you call it again."
+        except ArgumentsError as error:
+            why = str(error)
+        return self._answer(call, ToolOutcome.FAILED, failed(why))
 
     def _count_call(self, now: float) -> None:
         while self._called_at and self._called_at[0] <= now - MINUTE_S:
@@ -297,7 +322,7 @@ class Tools:
         errors = self._validators[call.name].iter_errors(arguments)
         told = [error for error, _ in zip(errors, range(PROBLEMS_TOLD_MAX), strict=False)]
         if told:
-            problems = "; ".join(_problem(error.message, error.instance_path) for error in told)
+            problems = "; ".join(problem(error.message, error.instance_path) for error in told)
             raise ArgumentsError(f"The arguments do not fit: {problems}.")
         assert isinstance(arguments, dict), "every schema is of type object"
         return arguments
@@ -366,34 +391,3 @@ class Tools:
 
 def _due_at(running: _Running) -> float:
     return running.lost_at if running.filler_at is None else min(running.filler_at, running.lost_at)
-
-
-def _recorded(call: events.ToolCalled, media_ms: int) -> call_events.ToolCalled:
-    # What is keyed in may be a card number.
-    hidden = call.name == agent_tools.SEND_DIGITS
-    return call_events.ToolCalled(
-        tool_call_id=call.tool_call_id,
-        item_id=call.item_id,
-        name=call.name,
-        arguments='{"digits":"…"}' if hidden else call.arguments[:ARGUMENTS_BYTES_MAX],
-        at_ms=media_ms,
-    )
-
-
-def _failed(why: str) -> str:
-    return msgspec.json.encode({"ok": False, "error": why}).decode()
-
-
-def _promised(tool: str) -> str:
-    told = {
-        agent_tools.END_CALL: "The call ends as soon as your goodbye was heard.",
-        agent_tools.TRANSFER_CALL: "The caller is put through as soon as what you say now was heard.",
-        agent_tools.SEND_DIGITS: "The keys are pressed as soon as what you say now was heard.",
-    }[tool]
-    return msgspec.json.encode({"ok": True, "result": told}).decode()
-
-
-def _problem(message: str, path: Iterable[str | int]) -> str:
-    where = ".".join(str(part) for part in path)
-    text = f"{where}: {message}" if where else message
-    return text[:PROBLEM_CHARS_MAX]

@@ -92,13 +92,9 @@ class Uplink:
         """What is added to the stream's timestamps to get media time."""
         return self._stream_shift_ms
 
-    def restore(self, media_ms: int, stream_shift_ms: float | None, unsent_ms: int) -> None:
-        """Go on at this media time, where another owner of the call was.
-
-        In mid-stream its shift is known, and the caller's audio from `unsent_ms` on is sent once more.
-        """
+    def restore(self, media_ms: int, stream_shift_ms: float | None) -> None:
+        """Go on at this media time, where another owner of the call was; in mid-stream its shift is known."""
         self._restored_ms = media_ms
-        self._sent_end_ms = unsent_ms
         if stream_shift_ms is not None:
             self._stream_starts = False
             self._stream_shift_ms = stream_shift_ms
