@@ -132,6 +132,13 @@ class Bus:
         """
         await self._audio.subscribe(subject, handler, pending_messages_max=SUBSCRIPTION_PENDING_MESSAGES_MAX)
 
+    def on_audio_link(self, callback: Callable[[bool], None]) -> None:
+        """Call back with False when the audio connection's link breaks, with True when it is back; not at `close`.
+
+        Until it is noticed, frames are still taken and lost. When True comes, subscriptions are in place again.
+        """
+        self._audio.watch(callback)
+
     async def publish(self, subject: str, payload: bytes) -> None:
         """Send a control message; buffered while the link is down, dropped and counted when the buffer is full."""
         try:

@@ -83,6 +83,21 @@ class CallAttached(_Event, frozen=True, kw_only=True, tag="call_attached"):
     stream_sid: str
 
 
+class CallTakenOver(_Event, frozen=True, kw_only=True, tag="taken_over"):
+    """Another worker goes on with the call: the first event of a new owner that had one before it."""
+
+    worker: str
+    """The new owner."""
+    cause: str
+    """`worker-lost`, `handover` or `resumed` (Twilio attached the call again, and its owner was gone)."""
+    previous_fence: str = ""
+    """The fence of the owner before, as `str(Fence)`; empty when nobody knows it."""
+    items: int = 0
+    """Items of the conversation so far that were known."""
+    lost_ms: float | None = None
+    """From the loss of the owner before until this; None when that is not known, or nothing was lost."""
+
+
 class ModelConnected(_Event, frozen=True, kw_only=True, tag="model_connected"):
     """The model accepted the session's configuration."""
 
@@ -270,6 +285,7 @@ class CallEnded(_Event, frozen=True, kw_only=True, tag="call_ended"):
 CallEvent = (
     CallStarted
     | CallAttached
+    | CallTakenOver
     | ModelConnected
     | ModelLost
     | CallerTurn

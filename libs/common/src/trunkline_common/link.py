@@ -49,7 +49,7 @@ SLOW_CONSUMER = prometheus_client.Counter(
 )
 ERRORS = prometheus_client.Counter("trunkline_bus_errors", "Errors reported by nats-py.", ["connection"])
 HANDLER_ERRORS = prometheus_client.Counter(
-    "trunkline_bus_handler_errors", "Messages whose handler raised an exception: a bug.", ["connection"]
+    "trunkline_bus_handler_errors", "Handlers and callbacks that raised an exception: a bug.", ["connection"]
 )
 
 _log = log.get(__name__)
@@ -72,6 +72,7 @@ class Link:
         self._life = life
         self._was_up = False
         self._closing = False
+        self._watchers: list[Callable[[bool], None]] = []
         self._next_log_at: dict[str, float] = {}
 
     async def connect(self, credentials: str | None) -> None:
@@ -121,6 +122,10 @@ class Link:
             raise NoAnswerError(f"{subject}: NATS did not confirm the subscription in {CONFIRM_TIMEOUT_S} s")
         return Subscription(self, subscription)
 
+    def watch(self, callback: Callable[[bool], None]) -> None:
+        """Call back with False when the link breaks and with True when it is back, each once; not at `close`."""
+        self._watchers.append(callback)
+
     async def confirmed(self, limit_s: float) -> bool:
         """Return whether within `limit_s` the server has processed all that was sent before."""
         try:
@@ -146,12 +151,19 @@ class Link:
         if self._was_up:
             _log.info("bus-reconnected", connection=self._name)
         self._was_up = True
-        self.is_up.set()
         self._life.resolved(f"nats-{self._name}")
+        if not self.is_up.is_set():
+            self.is_up.set()
+            self._tell_watchers()
 
     async def _on_disconnected(self) -> None:
+        was_up = self.is_up.is_set()
         self.is_up.clear()
-        if self._closing or self.client.is_closed:
+        if self._closing:
+            return
+        if was_up:
+            self._tell_watchers()
+        if self.client.is_closed:
             return
         DISCONNECTS.labels(self._name).inc()
         self._tell_down("the link broke")
@@ -169,9 +181,7 @@ class Link:
             self._on_link_error(error)
         else:
             # nats-py reports here what a message handler raised.
-            HANDLER_ERRORS.labels(self._name).inc()
-            if self._may_log("bus-handler-failed"):
-                _log.error("bus-handler-failed", connection=self._name, exc_info=error)
+            self._on_handler_error(error)
 
     def _on_link_error(self, error: Exception) -> None:
         ERRORS.labels(self._name).inc()
@@ -186,6 +196,18 @@ class Link:
         if not self._closing and self._may_log("bus-error"):
             server = self._settings.nats_address
             _log.warning("bus-error", connection=self._name, server=server, why=why, retry="until it answers")
+
+    def _on_handler_error(self, error: Exception) -> None:
+        HANDLER_ERRORS.labels(self._name).inc()
+        if self._may_log("bus-handler-failed"):
+            _log.error("bus-handler-failed", connection=self._name, exc_info=error)
+
+    def _tell_watchers(self) -> None:
+        for callback in self._watchers:
+            try:
+                callback(self.is_up.is_set())
+            except Exception as error:  # noqa: BLE001  # it would end nats-py's task that makes the link again
+                self._on_handler_error(error)
 
     def _tell_down(self, why: str) -> None:
         self._life.waiting(
