@@ -4,7 +4,8 @@ from trunkline_common.call_events import CallEnded, CallEvent, TurnLatency, Verd
 from trunkline_common.control import StopReason
 from trunkline_worker import commands, events
 from trunkline_worker.agent import Agent
-from trunkline_worker.call import SESSION_MAX_S, Call
+from trunkline_worker.call import Call
+from trunkline_worker.call_life import SESSION_MAX_S
 from trunkline_worker.commands import (
     ClientEvent,
     Command,

@@ -13,7 +13,7 @@ from trunkline_common.call_events import AgentTurn, CallEnded, CallerTurn, Model
 from trunkline_common.control import StopReason
 from trunkline_worker import commands, events
 from trunkline_worker.beliefs import TRUNCATE_MARGIN_MS
-from trunkline_worker.call import LINGER_S
+from trunkline_worker.call_life import LINGER_S
 from trunkline_worker.filler import SOFT
 from trunkline_worker.playback import FRAME_BYTES, MARK_EVERY_MS
 from trunkline_worker.uplink import BACKLOG_MS_MAX, RESTORED_MS_MAX

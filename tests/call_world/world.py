@@ -15,7 +15,8 @@ from call_world.line import LATE_MS_MAX, Line
 from call_world.model import ModelSession
 from trunkline_worker import commands, events
 from trunkline_worker.agent import Agent, ServerVad
-from trunkline_worker.call import Call, State
+from trunkline_worker.call import Call
+from trunkline_worker.call_life import State
 from trunkline_worker.limits import Limits
 
 STARTS_AT = 1_000.0

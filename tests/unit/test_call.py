@@ -25,12 +25,7 @@ from trunkline_common.call_events import (
 )
 from trunkline_common.control import NextStep, StopReason
 from trunkline_worker import events
-from trunkline_worker.call import (
-    GATEWAY_SILENCE_S,
-    OFFER_S,
-    ORPHAN_S,
-    State,
-)
+from trunkline_worker.call_life import GATEWAY_SILENCE_S, OFFER_S, ORPHAN_S, State
 from trunkline_worker.commands import (
     ClearPlayback,
     CloseSession,

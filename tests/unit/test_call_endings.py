@@ -18,7 +18,7 @@ from talk import (
 from trunkline_common.call_events import CallEnded, CallerTurn, Verdict
 from trunkline_common.control import NextStep, StopReason
 from trunkline_worker import events
-from trunkline_worker.call import LINGER_S, OFFER_S, State
+from trunkline_worker.call_life import LINGER_S, OFFER_S, State
 from trunkline_worker.commands import AppendAudio, CloseSession, Finish, HangUp, Play
 
 # The caller leaves

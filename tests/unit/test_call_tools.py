@@ -19,7 +19,8 @@ from tool_talk import (
 from trunkline_common.call_events import DtmfReceived, ToolOutcome, Verdict
 from trunkline_common.control import NextStep
 from trunkline_worker import events
-from trunkline_worker.call import Call, State
+from trunkline_worker.call import Call
+from trunkline_worker.call_life import State
 from trunkline_worker.commands import (
     AppendAudio,
     CancelTool,

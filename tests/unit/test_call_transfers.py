@@ -17,7 +17,8 @@ from trunkline_common.call_events import TransferChanged, Verdict
 from trunkline_common.control import NextStep, Transfer
 from trunkline_worker import events
 from trunkline_worker.absence import BACK_S, DIAL_MARGIN_S
-from trunkline_worker.call import Call, State
+from trunkline_worker.call import Call
+from trunkline_worker.call_life import State
 from trunkline_worker.commands import (
     Command,
     Finish,

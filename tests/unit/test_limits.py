@@ -9,7 +9,8 @@ from trunkline_common.call_events import LimitReached, Usage, Verdict
 from trunkline_common.control import NextStep
 from trunkline_worker import events
 from trunkline_worker.agent import Agent
-from trunkline_worker.call import LINGER_S, Call
+from trunkline_worker.call import Call
+from trunkline_worker.call_life import LINGER_S
 from trunkline_worker.commands import Command, CreateResponse, HangUp
 from trunkline_worker.limits import ARE_YOU_THERE, GOODBYE_S, REFUSED_TOOLS_MAX, Limits, LimitWatch, Moment
 from trunkline_worker.price_file import read_prices

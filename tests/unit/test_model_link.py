@@ -24,7 +24,8 @@ from talk import (
 from trunkline_common.call_events import ModelConnected, ModelLost, Verdict
 from trunkline_common.control import NextStep
 from trunkline_worker import events
-from trunkline_worker.call import Call, State
+from trunkline_worker.call import Call
+from trunkline_worker.call_life import State
 from trunkline_worker.commands import (
     AppendAudio,
     CloseSession,

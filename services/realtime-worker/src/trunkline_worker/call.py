@@ -5,79 +5,45 @@ clocks or NATS.
 `handle(event, now)` applies one event and returns everything that follows from it, in order; `wake_at()` tells
 when the next `Tick` is due. `now` is a monotonic time in seconds.
 
-The life of a call:
-
-    OFFERED ──Attached──▶ TALKING ──stream lost──▶ ORPHANED ──Attached──▶ TALKING
-       │                     │                        │
-       └────── too long ─────┴── caller hung up ──────┴──── too long ───▶ LINGERING ──▶ ENDED
-
-    TALKING ──the agent transfers or presses keys──▶ LEAVING ──Attached──▶ TALKING, or answered ──▶ ENDED
-
-LINGERING lasts only while the caller's last words are still being transcribed. The link to the model lives
-beside it (`model_link.py`): a session is opened as soon as the call is offered, while Twilio is still setting up the
+Its states are in `call_life.py`. The link to the model lives beside them (`model_link.py`): a session is opened as soon as the call is offered, while Twilio is still setting up the
 stream.
 """
 
 import zlib
-from enum import Enum
-from typing import Final
 
-from trunkline_common.call_events import CallAttached, CallEnded, CallStarted, DtmfReceived, Verdict
+from trunkline_common.call_events import (
+    CallAttached,
+    CallEnded,
+    CallStarted,
+    CallTakenOver,
+    DtmfReceived,
+    Verdict,
+)
 from trunkline_common.control import NextStep, StopReason
 from trunkline_worker import agent_tools, events
 from trunkline_worker.absence import Absence
 from trunkline_worker.agent import Agent
-from trunkline_worker.commands import Command, Finish, HangUp, Record
+from trunkline_worker.call_life import (
+    GATEWAY_SILENCE_S,
+    LINGER_S,
+    OFFER_S,
+    ORPHAN_S,
+    OURS,
+    SESSION_MAX_S,
+    STOPPED_FOR_GOOD,
+    State,
+)
+from trunkline_worker.checkpoint import Checkpoint
+from trunkline_worker.commands import Command, Finish, HangUp, LetGo, Record
 from trunkline_worker.dialogue import Dialogue
 from trunkline_worker.due import earliest
 from trunkline_worker.limits import LimitWatch, Moment
-from trunkline_worker.model_link import Link, ModelLink
+from trunkline_worker.model_link import STAND_BY_S, Link, ModelLink
 from trunkline_worker.prices import NO_PRICES, PriceList
 from trunkline_worker.resample import ResamplerKind
+from trunkline_worker.resumption import Checkpoints, Yielding, resume
 from trunkline_worker.spend import Spend
 from trunkline_worker.tools import Departure
-
-OFFER_S: Final = 60.0
-"""Twilio attaches within a few seconds, or the call is gone. Not shorter than a stream's token lives: a stream
-that comes late must not find the call ended."""
-
-ORPHAN_S: Final = 30.0
-"""How long a call waits for Twilio to attach it again after its stream broke."""
-
-GATEWAY_SILENCE_S: Final = 30.0
-"""A gateway sends something about every stream at least once a second, even when the caller's audio pauses. So
-long without a word, it is gone, and Twilio did not bring the call to another one."""
-
-SESSION_MAX_S: Final = 55 * 60.0
-"""OpenAI ends a session after 60 minutes."""
-
-LINGER_S: Final = 3.0
-"""The last transcript is worth this wait; the caller is gone."""
-
-
-class State(Enum):
-    """Where a call is in its life."""
-
-    OFFERED = "offered"
-    TALKING = "talking"
-    ORPHANED = "orphaned"
-    LEAVING = "leaving"
-    """Twilio is told to do what the agent asked for, and there is no stream meanwhile."""
-    LINGERING = "lingering"
-    ENDED = "ended"
-
-
-_STOPPED_FOR_GOOD: Final = {
-    StopReason.CALLER_HUNG_UP: Verdict.CALLER_HUNG_UP,
-    StopReason.BAD_STREAM: Verdict.BAD_STREAM,
-}
-"""Every other reason leaves the caller on the line: Twilio may attach the call again."""
-
-_OURS: Final = {
-    *(Verdict.MODEL_LOST, Verdict.MODEL_REFUSED, Verdict.RATE_LIMITED),
-    *(Verdict.WORKER_STOPPED, Verdict.GATEWAY_LOST),
-}
-"""The caller did not want the end: Twilio is told to say so."""
 
 
 class Call:
@@ -108,6 +74,8 @@ class Call:
         self._limits = LimitWatch(agent.limits, self._dialogue.gate)
         self._signs = 0
         """How often the caller has spoken or pressed a key."""
+        self._checkpoints = Checkpoints(self._dialogue)
+        self._yielding = Yielding(self._dialogue)
 
     @property
     def link(self) -> Link:
@@ -134,6 +102,21 @@ class Call:
         self._deadline = now + OFFER_S
         return [Record(self._started), *self._model.start(now)]
 
+    def stand_by(self, now: float) -> list[Command]:
+        """Get ready to go on with a call that another worker owns, or owned."""
+        self.state = State.STANDING_BY
+        self._deadline = now + STAND_BY_S
+        return [Record(self._started), *self._model.stand_by(now)]
+
+    def start_again(self, known: Checkpoint, now: float) -> list[Command]:
+        """Begin with the offer of a call that had an owner before, of which only the log is left."""
+        if not known.greeted:
+            return self.start(now)
+        self._deadline = now + OFFER_S
+        taken_over = CallTakenOver(worker=self._started.worker, cause="resumed", items=len(known.items))
+        following = self._restore(known, now)
+        return [Record(self._started), Record(taken_over), *following, *self._model.resume(now)]
+
     def wake_at(self) -> float | None:
         """Return when the next `Tick` is due, if one is."""
         if self.state is State.ENDED:
@@ -148,6 +131,7 @@ class Call:
             self._dialogue.filler.wake_at(),
             self._dialogue.actions.wake_at(),
             self._limits.wake_at() if self.state is State.TALKING else None,
+            self._yielding.wake_at(),
         )
 
     def handle(self, event: events.Event, now: float) -> list[Command]:
@@ -159,6 +143,8 @@ class Call:
             self._gateway_heard_at = now
             return self._dialogue.caller_audio(event.t_ms, event.ulaw, now)
         commands = self._apply(event, now)
+        if self.state is State.STANDING_BY:
+            return commands
         if self.state is State.TALKING:
             commands += self._leave_if_heard(now)
         if self.state is State.TALKING:
@@ -169,8 +155,13 @@ class Call:
                 commands += self._hang_up(Verdict.RATE_LIMITED, now)
         if self.state not in {State.LINGERING, State.ENDED}:
             commands += self._dialogue.settle(now)
-        if self.state is State.LINGERING and not self._dialogue.waits_for_words():
+        if self.state is State.LINGERING and not self._dialogue.conversation.waits_for_words():
             commands += self._end(now)
+        if self.state is State.TALKING:
+            if self._yielding.is_due(now):
+                last = self._checkpoints.last(self._as_known)
+                return [*commands, last, *self._let_go("another worker goes on")]
+            commands += self._checkpoints.step(self._as_known, now)
         return commands
 
     def _apply(self, event: events.Event, now: float) -> list[Command]:
@@ -198,10 +189,52 @@ class Call:
                 return self._on_tick(now)
             case events.WorkerStopping():
                 return self._hang_up(Verdict.WORKER_STOPPED, now)
+            case events.Owned():
+                return self._on_owned(event, now)
+            case events.YieldAsked():
+                self._yielding.ask(now)
+                return []
+            case events.BusChanged(is_up):
+                return self._dialogue.bus_changed(now, is_up=is_up)
             case events.CallerAudio():
                 raise AssertionError("handled above")
             case _:
                 return self._on_model(event, now)
+
+    # --- From worker to worker
+
+    @property
+    def _as_known(self) -> Checkpoint:
+        return Checkpoint(greeted=self._greeted, signs=self._signs)
+
+    def _on_owned(self, owned: events.Owned, now: float) -> list[Command]:
+        if self.state is not State.STANDING_BY:
+            return []
+        self.state = State.TALKING
+        self._deadline = None
+        known = owned.known
+        taken_over = CallTakenOver(
+            worker=self._started.worker,
+            cause=owned.cause,
+            previous_fence=owned.previous,
+            items=len(known.items),
+        )
+        attached = CallAttached(gateway=owned.gateway, stream_sid=owned.stream_sid)
+        commands: list[Command] = [Record(taken_over), Record(attached)]
+        commands += self._restore(known, now, owned)
+        commands += self._model.go(now)
+        is_new = known.stream_shift_ms is None
+        commands += [*self._dialogue.resume(now, new_stream=is_new), *self._greet_once(now)]
+        return [*commands, *self._unless_lost(now)]
+
+    def _restore(self, known: Checkpoint, now: float, owned: events.Owned | None = None) -> list[Command]:
+        self._greeted, self._signs = known.greeted, known.signs
+        self._limits.restore(now - known.media_ms / 1000)
+        return resume(self._dialogue, known, owned, now)
+
+    def _let_go(self, why: str) -> list[Command]:
+        self.state = State.ENDED
+        return [*self._model.close(), LetGo(why)]
 
     # --- Twilio's side
 
@@ -219,7 +252,7 @@ class Call:
         return [*commands, *self._unless_lost(now)]
 
     def _on_stream_stopped(self, reason: StopReason, now: float) -> list[Command]:
-        verdict = _STOPPED_FOR_GOOD.get(reason)
+        verdict = STOPPED_FOR_GOOD.get(reason)
         if self.state is State.LINGERING or (self.state is State.LEAVING and verdict is None):
             return []
         commands = self._dialogue.suspend(now)
@@ -304,6 +337,8 @@ class Call:
         """End the call when there is no model any more."""
         if self.state is State.LINGERING and not self._model.is_open:
             return self._end(now)
+        if self.state is State.STANDING_BY and self._model.verdict is not None:
+            return self._let_go(self._model.verdict.reason)
         if self._model.verdict is None or self._rings:
             return []
         return self._hang_up(self._model.verdict, now)
@@ -320,6 +355,8 @@ class Call:
             return commands + self._hang_up(Verdict.GATEWAY_LOST, now)
         if self._deadline is not None and now >= self._deadline:
             match self.state:
+                case State.STANDING_BY:
+                    return [*commands, *self._let_go("it was not needed")]
                 case State.OFFERED:
                     return commands + self._end(now)
                 case State.ORPHANED | State.LEAVING:
@@ -334,6 +371,8 @@ class Call:
 
     def _hang_up(self, verdict: Verdict, now: float) -> list[Command]:
         """Give the caller back to Twilio, which hears the fallback from the gateway."""
+        if self.state is State.STANDING_BY:
+            return self._let_go(verdict.reason)
         if self.state in {State.LINGERING, State.ENDED}:
             return self._end(now)
         self._verdict = verdict
@@ -358,5 +397,5 @@ class Call:
             interruptions=self.interruptions,
             events_expected=0,
         )
-        next_step = NextStep.FALLBACK if self._verdict in _OURS else NextStep.HANG_UP
+        next_step = NextStep.FALLBACK if self._verdict in OURS else NextStep.HANG_UP
         return [*commands, Record(ended), Finish(self._verdict, next_step)]

@@ -16,7 +16,6 @@ Rules:
 
 from dataclasses import replace
 
-from trunkline_common.call_events import AgentTurn, CallerTurn
 from trunkline_worker import events, realtime_refusals
 from trunkline_worker.actions import Actions
 from trunkline_worker.agent import Agent
@@ -118,7 +117,7 @@ class Dialogue:
         self.in_session = self._ear.is_covered = False
         broke_off, commands = self.playback.incomplete(), self.playback.finish_all(now)
         playing = self.playback.generated_ms()
-        commands += [*_records(self.conversation.session_lost(playing)), *self._heard()]
+        commands += [*map(Record, self.conversation.session_lost(playing)), *self._heard()]
         self._beliefs.session_closed(playing)
         self._owe(now, broke_off=broke_off)
         commands += self.actions.session_closed(now)
@@ -163,6 +162,14 @@ class Dialogue:
         self._on_line = True
         return [*self.playback.release(now), *self.gate.release(now)]
 
+    def bus_changed(self, now: float, *, is_up: bool) -> list[Command]:
+        """The way to the gateway broke, where what is sent is lost, or is there again."""
+        if is_up and self._on_line:
+            return self.playback.release(now)
+        if not is_up:
+            self.playback.hold()
+        return []
+
     def wake_at(self) -> float | None:
         """Return when `tick` is due."""
         fill_at = self.uplink.fill_at() if self._hears_speech else None
@@ -170,7 +177,7 @@ class Dialogue:
 
     def tick(self, now: float) -> list[Command]:
         """Do what time alone demands."""
-        commands = _records(self.conversation.overdue(now))
+        commands = [*map(Record, self.conversation.overdue(now))]
         if self._hears_speech:
             silence = self.uplink.fill(now)
             if silence:
@@ -191,17 +198,13 @@ class Dialogue:
             self.filler.end()
         return commands
 
-    def waits_for_words(self) -> bool:
-        """A transcript is still to come."""
-        return self.conversation.waits_for_words()
-
     def close(self, now: float) -> list[Command]:
         """The call is over: record what was heard of what was playing, and all unwritten turns."""
         commands = self.actions.close(now)
         if self.playback.active:
             for cut in self.playback.interrupt(now):
-                commands += _records(self.conversation.agent_cut(cut, self.uplink.media_end_ms))
-        commands += _records(self.conversation.close(self.uplink.media_end_ms))
+                commands += [*map(Record, self.conversation.agent_cut(cut, self.uplink.media_end_ms))]
+        commands += [*map(Record, self.conversation.close(self.uplink.media_end_ms))]
         return [*commands, *self.uplink.counts()]
 
     def on_model(self, event: events.ModelEvent, now: float) -> list[Command]:
@@ -212,7 +215,7 @@ class Dialogue:
             case events.AudioDelta(_, response_id, item_id, audio):
                 return self._on_audio(response_id, item_id, audio, now)
             case events.SpokenText(_, item_id, text, final):
-                return _records(self.conversation.agent_said(item_id, text, final=final))
+                return [*map(Record, self.conversation.agent_said(item_id, text, final=final))]
             case events.AudioDone(_, _, item_id):
                 return [*self.playback.finish(item_id, now), *self._heard()]
             case events.SpeechStarted(_, item_id, audio_start_ms):
@@ -229,7 +232,7 @@ class Dialogue:
                     return [self._beliefs.delete(item_id)]
                 self.conversation.added(item_id, role, self.gate.active or "")
             case events.CallerText(_, item_id, text, usage):
-                turns = _records(self.conversation.caller_said(item_id, text))
+                turns = [*map(Record, self.conversation.caller_said(item_id, text))]
                 return turns if usage is None else [*turns, Record(self.spend.on_transcription(usage))]
             case events.ResponseCreated(_, response_id):
                 self.gate.created(response_id, now)
@@ -338,7 +341,7 @@ class Dialogue:
             turns = self.conversation.agent_cut(cut, self.uplink.media_end_ms)
             if self.in_session:
                 commands += self._beliefs.correct(cut)
-            commands += _records(turns)
+            commands += [*map(Record, turns)]
         return commands
 
     def _on_response_done(self, event: events.ResponseDone, now: float) -> list[Command]:
@@ -359,7 +362,7 @@ class Dialogue:
         if cut_off:
             unheard = self.conversation.unheard_items(event.response_id)
             commands += [self._beliefs.delete(item_id) for item_id in unheard]
-        commands += _records(self.conversation.response_done(event.response_id, cut_off=cut_off))
+        commands += [*map(Record, self.conversation.response_done(event.response_id, cut_off=cut_off))]
         commands += [] if event.usage is None else [Record(self.spend.on_response(event.usage))]
         commands += self.gate.done(event, now)
         return commands + self.actions.response_done(
@@ -393,7 +396,3 @@ class Dialogue:
             for item in self.playback.take_heard()
             for turn in self.conversation.agent_heard(item.item_id, item.generated_ms, self.media_ms)
         ]
-
-
-def _records(turns: "list[CallerTurn] | list[AgentTurn] | list[CallerTurn | AgentTurn]") -> list[Command]:
-    return [Record(turn) for turn in turns]

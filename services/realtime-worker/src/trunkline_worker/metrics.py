@@ -19,6 +19,11 @@ AGENTS_OUTDATED = Gauge(
 AGENT_RELOADS = Counter("trunkline_worker_agent_reloads", "Edits of the folder of profiles.", ["result"])
 for _result in ("loaded", "refused"):
     AGENT_RELOADS.labels(_result)  # an alert needs the 0 before the first edit
+CALLS_TAKEN_OVER = Counter(
+    "trunkline_worker_calls_taken_over",
+    "Live calls that this worker went on with, by why their owner before did not.",
+    ["cause"],
+)
 CALLS_ENDED = Counter("trunkline_worker_calls_ended", "Calls by verdict.", ["outcome", "reason"])
 ASSIGNMENTS = Counter("trunkline_worker_assignments", "Answers to gateways that offered a call.", ["answer"])
 

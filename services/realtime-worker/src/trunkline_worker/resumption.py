@@ -12,6 +12,8 @@ import msgspec
 from trunkline_worker.checkpoint import RECENT_ITEMS, Checkpoint
 from trunkline_worker.commands import Command, SendCheckpoint
 from trunkline_worker.dialogue import Dialogue
+from trunkline_worker.events import Owned
+from trunkline_worker.response_gate import Request, Wish
 
 GROWTH_S: Final = 0.5
 """Words and audio that only grow are told twice a second; anything else at once."""
@@ -21,6 +23,11 @@ HEARD_LIVE_MS: Final = 1_500
 
 KEPT_MS_MAX: Final = 15_000
 """What a gateway keeps of the caller's audio."""
+
+STILL_THERE: Final = (
+    "The line broke for a while and is open again. In one short sentence tell the caller that you are still there, "
+    "and go on where you were."
+)
 
 YIELD_S: Final = 10.0
 """A call is let go in a quiet moment, or after so long in the middle of whatever happens: the process has to end."""
@@ -86,7 +93,7 @@ class Yielding:
             return False
         words_until, until = self._asked_at + WORDS_S, self._asked_at + YIELD_S
         self._wake_at = words_until if now < words_until else until
-        words = now < words_until and self._dialogue.waits_for_words()
+        words = now < words_until and self._dialogue.conversation.waits_for_words()
         return now >= until or (self._dialogue.quiet and not words)
 
 
@@ -116,19 +123,18 @@ def taken(dialogue: Dialogue, of_call: Checkpoint, items_max: int | None = RECEN
     )
 
 
-def resume(
-    dialogue: Dialogue,
-    known: Checkpoint,
-    now: float,
-    *,
-    generation: int = 0,
-    mark_sent: str = "",
-    mark_played: str = "",
-) -> list[Command]:
-    """Restore what was known into a talk that has not begun; a model session may be opened after that."""
+def resume(dialogue: Dialogue, known: Checkpoint, owned: Owned | None, now: float) -> list[Command]:
+    """Restore what was known into a talk that has not begun; a model session may be opened after that.
+
+    Without `owned` a new stream is to come, and what Twilio held of the one before is gone.
+    """
+    if owned is None and known.owed is None:
+        known = msgspec.structs.replace(known, owed=Request(Wish.CONTINUE, STILL_THERE))
     dialogue.conversation.history.restore(known.items)
     dialogue.conversation.restore(known.position, list(known.caller), list(known.agent), now)
-    dialogue.playback.restore(generation, list(known.in_flight), mark_sent, mark_played, now)
+    if owned is not None:
+        marks = (owned.mark_sent, owned.mark_played)
+        dialogue.playback.restore(owned.generation, list(known.in_flight), *marks, now)
     dialogue.gate.restore(known.owed)
     dialogue.spend.responses_usd = known.responses_usd
     dialogue.spend.transcriptions_usd = known.transcriptions_usd

@@ -23,14 +23,18 @@ from trunkline_common.call_events import (
     TurnLatency,
     Verdict,
 )
-from trunkline_common.control import AssignRequest, NextStep
-from trunkline_common.frames import LATE_MS_MAX, Fence, Frame, FrameKind, Lateness, encode
+from trunkline_common.control import AssignKind, AssignRequest, NextStep
+from trunkline_common.frames import FINAL, Fence, Frame, FrameKind
 from trunkline_worker import commands, events, metrics, realtime_refusals, usage_metrics
 from trunkline_worker.agent import Agent
-from trunkline_worker.call import Call, State
+from trunkline_worker.call import Call
+from trunkline_worker.call_life import State
+from trunkline_worker.checkpoint import encode
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
+from trunkline_worker.gateway_line import GatewayLine
 from trunkline_worker.model_access import ModelAccess
+from trunkline_worker.past import Past
 from trunkline_worker.prices import PriceList
 from trunkline_worker.session import Session
 from trunkline_worker.settings import WorkerSettings
@@ -56,20 +60,18 @@ class CallRunner:
         access: ModelAccess,
         tool_runner: ToolRunner,
         on_finish: Callable[["CallRunner"], None],
+        on_owned: Callable[["CallRunner"], None],
     ) -> None:
         self.call_id = request.call_id
         self.started_at_ms = request.started_at_ms
-        self.fence = request.fence
-        self.next_step = NextStep.HANG_UP
+                self.next_step = NextStep.HANG_UP
         """What Twilio should be told once the call has ended."""
         self.finished = False
         self.verdict: Verdict | None = None
-        self.gateway = ""
-        self.consumed_seq = -1
+        self.line = GatewayLine(request.call_id, request.fence, downlink)
         self._request = request
         self._agent = agent
         self._settings = settings
-        self._downlink = downlink
         self._event_log = event_log
         self._access = access
         self._tool_runner = tool_runner
@@ -78,6 +80,7 @@ class CallRunner:
         self.transfer: control.Transfer | None = None
         self.digits = ""
         self._on_finish = on_finish
+        self._on_owned = on_owned
         self._loop = asyncio.get_running_loop()
         self._call = Call(
             request.call_id,
@@ -94,70 +97,121 @@ class CallRunner:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._received_at = 0.0
-        self._attached_at = self._loop.time()
-        self._down_subject = ""
-        self._down_seq = 0
-        self._lateness = Lateness()
         self._event_number = 0
+        self._past: Past | None = None
+        """Of a live call that this worker is to go on with."""
         self._unattached: list[Envelope] | None = []
         """Events that wait for the first stream: a worker whose offer was not taken up leaves no trace."""
         self._log = _log.bind(call_id=self.call_id)
+
+    @property
+    def fence(self) -> Fence:
+        """Under which this worker owns the call, or would."""
+        return self.line.fence
+
+    @property
+    def stands_by(self) -> bool:
+        """Another worker owns the call."""
+        return self._call.state is State.STANDING_BY
 
     @property
     def leaving(self) -> bool:
         """Twilio is to do `next_step` before the call comes back."""
         return self._call.state is State.LEAVING
 
-    def start(self) -> None:
-        """Begin: open the model's session while Twilio is still setting up the stream."""
+    def start(self, past: Past | None = None) -> None:
+        """Begin: open the model's session while Twilio is still setting up the stream.
+
+        `past` belongs to a call that had an owner before; that of a live one may still be on its way.
+        """
         self._log.info("call-offered", fence=str(self.fence))
         self._received_at = time.perf_counter()
-        self._guarded(lambda: self._call.start(self._loop.time()))
+        now = self._loop.time()
+        if past is None:
+            self._guarded(lambda: self._call.start(now))
+        elif self._request.kind is AssignKind.NEW:
+            self._guarded(lambda: self._call.start_again(past.of_log, now))
+        else:
+            if self._request.kind is AssignKind.HANDOVER:
+                self.line.send_to(subjects.token(self._request.gateway))
+            self._past = past
+            past.when_read(self._past_is_read)
+            self._guarded(lambda: self._call.stand_by(now))
 
     def attach(self, fence: Fence, gateway: str, stream_sid: str) -> None:
         """A stream of this call is open at `gateway`; the one before it, if any, is told to go."""
-        if self.gateway:
-            self._send(FrameKind.HANG_UP, 0, control.encode(control.HangUp(next=NextStep.HANG_UP)))
+        if self.line.gateway:
+            self._send(FrameKind.HANG_UP, control.encode(control.HangUp(next=NextStep.HANG_UP)))
         self._write_waiting_events()
-        self.fence = fence
-        self.gateway = gateway
-        self.consumed_seq = -1
-        self._attached_at = self._loop.time()
-        self._down_subject = subjects.gateway_down(gateway, self.call_id)
-        self._down_seq = 0
-        self._lateness = Lateness()
+        self.line.open(fence, gateway)
         self._log.info("call-attached", fence=str(fence), gateway=gateway)
         self.apply(events.Attached(gateway, stream_sid))
 
-    def give_up(self) -> None:
+    def give_up(self, why: str) -> None:
         """Another worker carries this call: end without a word, a verdict or an event."""
-        self._log.info("call-given-up")
+        if self.finished:
+            return
+        self._log.info("call-given-up", why=why)
         self._unattached = None
         self.finished = True
         self._stop()
 
     def take_frame(self, frame: Frame) -> None:
         """Apply a frame from the gateway; refuse one of another owner, or one that is too late to matter."""
-        if frame.fence != self.fence:
-            metrics.FRAMES_REFUSED.labels("old-fence" if frame.fence < self.fence else "future-fence").inc()
+        if not self.line.admits(frame):
             return
-        missing = frame.seq - self.consumed_seq - 1
-        if missing < 0:
-            metrics.FRAMES_REFUSED.labels("repeated").inc()
-            return
-        if missing:
-            metrics.FRAMES_LOST.inc(missing)
-        self.consumed_seq = frame.seq
-        event = _event_of(frame)
+        if frame.kind == FrameKind.REVOKE:
+            self.give_up("the gateway chose another worker")
+        elif frame.kind == FrameKind.OWN:
+            self._own(frame.payload)
+        elif self._past is not None and not self._past.is_read:
+            self._past.wait(frame)
+        else:
+            self._apply_frame(frame)
+
+    def move(self) -> None:
+        """Ask the gateway to give the call to another worker."""
+        self._send(FrameKind.MOVE)
+
+    def _apply_frame(self, frame: Frame) -> None:
+        event = self.line.event_of(frame)
         if event is None:
-            metrics.FRAMES_REFUSED.labels("unreadable").inc()
-            return
-        if frame.kind == FrameKind.AUDIO and self._lateness.of(frame.t_ms, self._loop.time()) > LATE_MS_MAX:
-            metrics.FRAMES_REFUSED.labels("late").inc()
             return
         if isinstance(event, events.StreamStopped):
-            self.gateway = ""
+            self.line.close()
         self.apply(event)
+
+    def _own(self, payload: bytes) -> None:
+        past = self._past
+        if past is None or not self.stands_by:
+            metrics.FRAMES_REFUSED.labels("unreadable").inc()
+            return
+        try:
+            own = control.decode(payload, control.Own)
+            subjects.token(own.gateway)
+        except (control.ControlError, subjects.InvalidTokenError) as error:
+            metrics.FRAMES_REFUSED.labels("unreadable").inc()
+            self._log.warning("own-malformed", why=str(error))
+            return
+        past.own = own
+        if past.is_read:
+            self._past_is_read()
+
+    def _past_is_read(self) -> None:
+        """Go on with the call once it is ours and all is known."""
+        past = self._past
+        if past is None or past.own is None or self.finished:
+            return
+        own, self._past = past.own, None
+        self._write_waiting_events()
+        self.line.send_to(own.gateway)
+        self._on_owned(self)
+        owned = past.owned(own, self._request)
+        metrics.CALLS_TAKEN_OVER.labels(owned.cause).inc()
+        self._log.info("call-taken-over", fence=str(self.fence), cause=owned.cause, items=len(owned.known.items))
+        self.apply(owned)
+        for frame in past.waiting:
+            self._apply_frame(frame)
 
     def apply(self, event: events.Event) -> None:
         """Hand one event to the core and perform what follows."""
@@ -188,11 +242,18 @@ class CallRunner:
                     is_audio = isinstance(event, commands.AppendAudio)
                     session.send(event, self._received_at if is_audio else 0.0)
             case commands.Play(generation, ulaw):
-                self._send(FrameKind.AUDIO, generation, ulaw)
+                self._send(FrameKind.AUDIO, ulaw, generation)
             case commands.PutMark(generation, name):
-                self._send(FrameKind.MARK, generation, name.encode())
+                self._send(FrameKind.MARK, name.encode(), generation)
             case commands.ClearPlayback(generation):
-                self._send(FrameKind.CLEAR, generation, b"")
+                self._send(FrameKind.CLEAR, b"", generation)
+            case commands.SendCheckpoint(checkpoint, needed_from_ms, is_final):
+                told = control.Checkpoint(needed_from_ms=needed_from_ms, state=encode(checkpoint))
+                self._send(FrameKind.CHECKPOINT, control.encode(told), flags=FINAL if is_final else 0)
+            case commands.TellReady():
+                self._send(FrameKind.READY)
+            case commands.LetGo(why):
+                self.give_up(why)
             case commands.Record(event):
                 self._record(event)
             case commands.RecordLatency(latency):
@@ -217,17 +278,12 @@ class CallRunner:
                     running.cancel()
             case commands.HangUp(next_step, transfer, digits):
                 self.next_step, self.transfer, self.digits = next_step, transfer, digits
-                self._send(FrameKind.HANG_UP, 0, control.encode(control.HangUp(next=next_step)))
+                self._send(FrameKind.HANG_UP, control.encode(control.HangUp(next=next_step)))
             case commands.Finish(verdict, next_step):
                 self._finish(verdict, next_step)
 
-    def _send(self, kind: FrameKind, generation: int, payload: bytes) -> None:
-        if not self.gateway:
-            return
-        t_ms = int((self._loop.time() - self._attached_at) * 1000)
-        frame = Frame(kind, self.fence, self._down_seq, t_ms, generation, payload)
-        self._down_seq += 1
-        self._downlink.send(self._down_subject, encode(frame), kind, self._received_at)
+    def _send(self, kind: FrameKind, payload: bytes = b"", generation: int = 0, flags: int = 0) -> None:
+        self.line.send(kind, payload, generation=generation, flags=flags, received_at=self._received_at)
 
     def _record(self, event: CallEvent) -> None:
         match event:
@@ -290,7 +346,7 @@ class CallRunner:
     def _fail(self) -> None:
         if self.finished:
             return
-        self._send(FrameKind.HANG_UP, 0, control.encode(control.HangUp(next=_FAULT_NEXT)))
+        self._send(FrameKind.HANG_UP, control.encode(control.HangUp(next=_FAULT_NEXT)))
         self._close_sessions()
         ended = CallEnded(
             outcome=Verdict.WORKER_ERROR.outcome,
@@ -334,31 +390,3 @@ class CallRunner:
     def _on_timer(self) -> None:
         self._timer = None
         self.apply(events.Tick())
-
-
-def _event_of(frame: Frame) -> events.Event | None:
-    """Return what a frame from the gateway means, or None when it means nothing to this version."""
-    try:
-        match frame.kind:
-            case FrameKind.AUDIO:
-                return events.CallerAudio(frame.t_ms, frame.payload)
-            case FrameKind.MARK:
-                return events.MarkPlayed(frame.payload.decode("ascii"))
-            case FrameKind.DTMF:
-                return events.KeyPressed(frame.payload.decode("ascii"))
-            case FrameKind.STOP:
-                return events.StreamStopped(_stop_reason(frame.payload.decode("ascii")))
-            case FrameKind.LINE:
-                report = control.decode(frame.payload, control.LineReport)
-                return events.LineMeasured(report.twilio_rtt_ms, report.bus_rtt_ms)
-    except (ValueError, control.ControlError):
-        return None
-    return None
-
-
-def _stop_reason(word: str) -> control.StopReason:
-    try:
-        return control.StopReason(word)
-    except ValueError:
-        # From a newer gateway. The stream is over in any case; Twilio may attach the call again.
-        return control.StopReason.STREAM_LOST
