@@ -13,6 +13,7 @@ from typing import Final
 
 import nats.errors
 import prometheus_client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
@@ -191,7 +192,7 @@ class Bus:
                 async with asyncio.timeout(timeout_s):
                     while not is_enough(answers):
                         answer = await incoming.next_msg(timeout=timeout_s)
-                        if answer.headers and answer.headers.get("Status") == _NO_RESPONDERS:
+                        if _says_nobody_listens(answer):
                             break
                         answers.append(answer.data)
             except TimeoutError:  # nats-py's is one, too
@@ -200,6 +201,40 @@ class Bus:
                 await self._control.client.forget(incoming)
         except (nats.errors.Error, *_SOCKET_GONE) as error:
             raise NoAnswerError(f"{subject}: {error}") from error
+        return answers
+
+    async def request_page(
+        self, subject: str, payload: bytes, timeout_s: float, is_last: Callable[[Msg], bool], answers_max: int
+    ) -> list[Msg]:
+        """Return the many answers to one question, up to and with the one that `is_last`.
+
+        Raises `NobodyListensError` at once, `NoAnswerError` when the last one has not come after `timeout_s`.
+        """
+        client, answers = self._control.client, list[Msg]()
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def take(message: Msg) -> None:
+            answers.append(message)
+            if is_last(message) and not ended.done():
+                ended.set_result(None)
+
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._control.is_up.wait()
+                inbox = client.new_inbox()
+                # A callback: waiting for each message in turn takes nats-py several times as long.
+                incoming = await client.subscribe(inbox, cb=take, pending_msgs_limit=answers_max)
+                try:
+                    await client.publish(subject, payload, reply=inbox)
+                    await ended
+                finally:
+                    await client.forget(incoming)
+        except TimeoutError:
+            raise NoAnswerError(f"{subject}: no answer, or not all of it, in {timeout_s} s") from None
+        except (nats.errors.Error, *_SOCKET_GONE) as error:
+            raise NoAnswerError(f"{subject}: {error}") from error
+        if _says_nobody_listens(answers[0]):
+            raise NobodyListensError(subject)
         return answers
 
     async def ensure_event_stream(self, replicas: int = 1) -> None:
@@ -244,6 +279,10 @@ class Bus:
                 raise ServiceError(
                     f"cannot create the JetStream stream {subjects.EVENT_STREAM}: {error.description}"
                 ) from error
+
+
+def _says_nobody_listens(answer: Msg) -> bool:
+    return bool(answer.headers and answer.headers.get("Status") == _NO_RESPONDERS)
 
 
 def _event_stream(replicas: int) -> StreamConfig:

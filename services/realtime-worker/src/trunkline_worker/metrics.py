@@ -90,6 +90,12 @@ EVENTS_RECORDED = Counter("trunkline_worker_events_recorded", "Events acknowledg
 EVENTS_RETRIED = Counter("trunkline_worker_events_retried", "Publishes that JetStream did not acknowledge.")
 EVENTS_DROPPED = Counter("trunkline_worker_events_dropped", "Events lost because too many were waiting.")
 EVENTS_WAITING = Gauge("trunkline_worker_events_waiting", "Events not acknowledged by JetStream yet.")
+EVENTS_UNREADABLE = Counter(
+    "trunkline_worker_events_unreadable", "Events of a call taken over that could not be read back."
+)
+EVENTS_LEFT_OUT = Counter(
+    "trunkline_worker_events_left_out", "Oldest events of calls taken over whose log was too long."
+)
 CALL_ERRORS = Counter("trunkline_worker_call_errors", "Calls ended by a fault of ours; each is logged.")
 
 TOOL_CALLS = Counter("trunkline_tool_calls", "Tool calls of the model, by how they went.", ["outcome"])
