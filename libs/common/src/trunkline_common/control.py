@@ -121,8 +121,12 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
 class OwnerRequest(_Message, frozen=True, kw_only=True):
     """Gateway → the worker that owns a call."""
 
-    op: Literal["attach", "who", "dialed"]
-    """`dialed`: Twilio dialled the target of a transfer, with this `dial_status`."""
+    op: Literal["attach", "who", "dialed", "owned", "owner"]
+    """`dialed`: Twilio dialled the target of a transfer, with this `dial_status`.
+
+    Two pass between workers, unanswered. `owned`: `worker` owns the call under `fence`; whoever held it under a lower
+    one gives it up. `owner`: `worker` was away and wants to hear that, if it is so.
+    """
     worker: str = ""
     """For `attach`: the owner that is meant. Any other worker that holds the call gives it up silently: it took
     an offer whose answer came too late."""

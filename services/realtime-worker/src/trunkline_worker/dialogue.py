@@ -177,7 +177,7 @@ class Dialogue:
 
     def tick(self, now: float) -> list[Command]:
         """Do what time alone demands."""
-        commands = [*map(Record, self.conversation.overdue(now))]
+        commands: list[Command] = [*map(Record, self.conversation.overdue(now))]
         if self._hears_speech:
             silence = self.uplink.fill(now)
             if silence:
@@ -232,8 +232,8 @@ class Dialogue:
                     return [self._beliefs.delete(item_id)]
                 self.conversation.added(item_id, role, self.gate.active or "")
             case events.CallerText(_, item_id, text, usage):
-                turns = [*map(Record, self.conversation.caller_said(item_id, text))]
-                return turns if usage is None else [*turns, Record(self.spend.on_transcription(usage))]
+                used = [] if usage is None else [Record(self.spend.on_transcription(usage))]
+                return [*map(Record, self.conversation.caller_said(item_id, text)), *used]
             case events.ResponseCreated(_, response_id):
                 self.gate.created(response_id, now)
                 if self.floor.speaking_item is not None and self.gate.gives_way:

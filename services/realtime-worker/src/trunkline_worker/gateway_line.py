@@ -5,7 +5,6 @@ down go to the process's one queue (`downlink`).
 """
 
 import asyncio
-from typing import Final
 
 from trunkline_common import control, subjects
 from trunkline_common.frames import LATE_MS_MAX, REPLAYED, Fence, Frame, FrameKind, Lateness, encode
@@ -48,7 +47,13 @@ class GatewayLine:
         self.gateway = ""
 
     def send(
-        self, kind: FrameKind, payload: bytes = b"", *, generation: int = 0, flags: int = 0, received_at: float
+        self,
+        kind: FrameKind,
+        payload: bytes = b"",
+        *,
+        generation: int = 0,
+        flags: int = 0,
+        received_at: float,
     ) -> None:
         """Send a frame down; `received_at`, by `time.perf_counter`, is when its cause reached this process."""
         if not self.gateway:

@@ -7,9 +7,8 @@ when no worker is left a gateway hears "no responders" within a millisecond inst
 import asyncio
 import secrets
 import socket
-from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from nats.aio.msg import Msg
 
@@ -17,20 +16,19 @@ from trunkline_common import control, frames, log, subjects
 from trunkline_common.bus import Bus, NoAnswerError, Subscription
 from trunkline_common.call_events import Verdict
 from trunkline_common.control import (
+    AssignKind,
     AssignReply,
     AssignRequest,
-    OwnerReply,
-    OwnerRequest,
-    OwnerState,
     PingReply,
 )
-from trunkline_common.frames import Fence
 from trunkline_common.service import Life
 from trunkline_worker import events, metrics, session
 from trunkline_worker.budget_watch import BudgetWatch
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
 from trunkline_worker.model_access import ModelAccess
+from trunkline_worker.owned import Held, Owned
+from trunkline_worker.past import Past
 from trunkline_worker.prices import PriceList
 from trunkline_worker.profile_watch import WatchedProfiles
 from trunkline_worker.runner import CallRunner
@@ -40,28 +38,25 @@ from trunkline_worker.tool_runner import ToolRunner
 
 HEARTBEAT_S: Final = 1.0
 
+PAUSE_S: Final = 1.0
+"""A heartbeat that is so late was held up: the process was stopped, or its machine. Gateways do not wait so long."""
+
+LOG_READ_S: Final = 0.1
+"""While a gateway waits for our answer, 0.15 s."""
+
 TOMBSTONE_S: Final = 90.0
 """An ended call answers for this long: longer than a stream's token lives, so that none can be used again,
 and longer than Twilio takes to ask what comes next."""
 
 TOMBSTONES_MAX: Final = 10_000
 
+MOVES_PER_S: Final = 5.0
+"""Calls that a stopping worker hands over: 50 in ten seconds, without a herd of connects at the model."""
+
 GOODBYE_S: Final = 5.0
 """Left of the drain deadline for telling the remaining calls and for flushing the event log."""
 
 _log = log.get(__name__)
-
-
-@dataclass(slots=True)
-class _Held:
-    """A call of this worker, live or ended, and its subscription."""
-
-    runner: CallRunner
-    owner: Subscription
-    by_caller: Subscription | None
-    """Answers who counts this caller's live calls; None for a withheld number."""
-    attach_seen: int = 0
-    """Highest attach number that was used; a stream's token works once because of it."""
 
 
 def worker_id() -> str:
@@ -86,8 +81,7 @@ class Host:
         self._access = ModelAccess(settings.model_connects_per_s)
         self._tool_runner = ToolRunner(ToolHosts.parse(settings.tool_hosts))
         self._budget = BudgetWatch(settings.daily_budget_usd, bus)
-        self._live: dict[str, _Held] = {}
-        self._ended: OrderedDict[str, _Held] = OrderedDict()
+        self._owned = Owned(self.worker, bus)
         self._queue: Subscription | None = None
         self._queue_lock = asyncio.Lock()
         self._taking: set[str] = set()
@@ -101,6 +95,7 @@ class Host:
         await self._bus.subscribe_audio(subjects.every_worker_up(self.worker), self._on_frame)
         await self._bus.subscribe(subjects.worker_ping(self.worker), self._on_ping)
         await self._bus.subscribe(subjects.EVERY_HEARTBEAT, self._on_heartbeat)
+        self._bus.on_audio_link(self._on_audio_link)
         background = [
             asyncio.create_task(self._downlink.run(), name="downlink"),
             asyncio.create_task(self._event_log.run(), name="event-log"),
@@ -126,23 +121,45 @@ class Host:
             await self._tool_runner.close()
 
     async def _drain(self, seconds: float) -> None:
-        """Leave the queue first, then let the calls end; those that do not are given back to Twilio."""
+        """Leave the queue first, then hand the calls over; those that nobody takes are given back to Twilio."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         self._draining = True
         metrics.DRAINING.set(1)
         await self._match_queue_to_room()
-        while self._live and loop.time() < deadline:
-            _log.info("worker-draining", calls=len(self._live), seconds_left=round(deadline - loop.time()))
+        moving = asyncio.create_task(self._move_calls(), name="move-calls")
+        self._endings.add(moving)
+        while self._owned.live and loop.time() < deadline:
+            _log.info(
+                "worker-draining", calls=len(self._owned.live), seconds_left=round(deadline - loop.time())
+            )
             self._changed.clear()
             try:
                 async with asyncio.timeout(min(5.0, max(deadline - loop.time(), 0))):
                     await self._changed.wait()
             except TimeoutError:
                 continue
-        for held in list(self._live.values()):
+        moving.cancel()
+        for held in list(self._owned.live.values()):
             held.runner.apply(events.WorkerStopping())
         await self._event_log.drained(GOODBYE_S)
+
+    async def _move_calls(self) -> None:
+        """Ask the gateways to give each call to another worker, a few a second: each opens a model session."""
+        asked: set[str] = set()
+        while True:
+            talking = (call_id for call_id, held in self._owned.live.items() if held.runner.can_move)
+            call_id = next((each for each in talking if each not in asked), None)
+            if call_id is not None:
+                asked.add(call_id)
+                self._owned.live[call_id].runner.move()
+            await asyncio.sleep(1 / MOVES_PER_S)
+
+    def _on_audio_link(self, is_up: bool) -> None:
+        for held in list(self._owned.live.values()):
+            held.runner.apply(events.BusChanged(is_up))
+        if is_up:
+            self._in_background(self._owned.ask_others(), "ask-for-owners")
 
     # --- NATS handlers: quick, and they never raise
 
@@ -152,14 +169,14 @@ class Host:
         except frames.FrameError:
             metrics.FRAMES_REFUSED.labels("unreadable").inc()
             return
-        held = self._live.get(subjects.call_of_up(message.subject))
+        held = self._owned.live.get(subjects.call_of_up(message.subject))
         if held is None:
             metrics.FRAMES_REFUSED.labels("unknown-call").inc()
             return
         held.runner.take_frame(frame)
 
     async def _on_ping(self, message: Msg) -> None:
-        consumed = {call_id: held.runner.consumed_seq for call_id, held in self._live.items()}
+        consumed = {call_id: held.runner.line.consumed_seq for call_id, held in self._owned.live.items()}
         await message.respond(control.encode(PingReply(worker=self.worker, consumed=consumed)))
 
     async def _on_assign(self, message: Msg) -> None:
@@ -176,19 +193,25 @@ class Host:
             _log.warning("assign-not-possible", why=str(error))
             reason = "bus"
         metrics.ASSIGNMENTS.labels(reason or "taken").inc()
-        await message.respond(control.encode(AssignReply(ok=not reason, worker=self.worker, reason=reason)))
+        reply = AssignReply(ok=not reason, worker=self.worker, reason=reason, kind=request.kind)
+        await message.respond(control.encode(reply))
         await self._match_queue_to_room()
 
     async def _take(self, request: AssignRequest) -> str:
         """Take the call; return an empty string, or why not."""
-        if request.call_id in self._live:
+        held = self._owned.live.get(request.call_id)
+        if held is not None and (request.kind is AssignKind.NEW or held.runner.request == request):
             # The same question again, because our answer was late: the answer is still yes.
             return ""
+        if held is not None:
+            if request.fence <= held.runner.fence:
+                return "owner"
+            held.runner.give_up("the gateway gave it up for lost")
         if self._draining:
             return "draining"
         if self._budget.is_spent:
             return "budget-spent"
-        if len(self._live) + len(self._taking) >= self._settings.worker_capacity:
+        if len(self._owned.live) + len(self._taking) >= self._settings.worker_capacity:
             return "full"
         if not self._access.allows_new_call():
             return "model"
@@ -205,21 +228,35 @@ class Host:
             self._access,
             self._tool_runner,
             self._on_finish,
+            self._on_owned,
         )
+        past = None if _is_first(request) else Past()
+        if past is not None and request.kind is AssignKind.NEW:
+            await past.read(self._bus, request, LOG_READ_S)
         self._taking.add(request.call_id)
         try:
-            owner = await self._bus.subscribe(subjects.owner(request.call_id), self._on_owner_request)
+            owner = await self._bus.subscribe(subjects.owner(request.call_id), self._owned.on_request)
             by_caller = await self._answer_for_caller(request)
         finally:
             self._taking.discard(request.call_id)
-        previous = self._ended.pop(request.call_id, None)
+        previous = self._owned.ended.pop(request.call_id, None)
         if previous is not None:
             await previous.owner.end()
-        self._live[request.call_id] = _Held(runner, owner, by_caller)
-        metrics.CALLS_ACTIVE.set(len(self._live))
+        self._owned.live[request.call_id] = Held(runner, owner, by_caller)
+        metrics.CALLS_ACTIVE.set(len(self._owned.live))
         self._access.took_call()
-        runner.start()
+        runner.start(past)
+        if past is not None and not past.is_read:
+            self._in_background(past.read(self._bus, request), "read-past")
         return ""
+
+    def _on_owned(self, runner: CallRunner) -> None:
+        self._in_background(self._owned.claim(runner), "claim")
+
+    def _in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
 
     async def _on_heartbeat(self, message: Msg) -> None:
         try:
@@ -244,71 +281,17 @@ class Host:
             _log.warning("call-uncounted", why=str(error))
             return None
 
-    async def _on_owner_request(self, message: Msg) -> None:
-        call_id = message.subject.split(".")[2]
-        held = self._live.get(call_id) or self._ended.get(call_id)
-        try:
-            request = control.decode(message.data, OwnerRequest)
-        except control.ControlError as error:
-            _log.warning("owner-request-malformed", call_id=call_id, why=str(error))
-            return
-        if held is None:
-            return
-        if request.op == "who":
-            await message.respond(control.encode(self._owner_reply(held, held.runner.fence, ok=True)))
-        elif request.op == "dialed":
-            held.runner.apply(events.Dialed(request.dial_status))
-            await message.respond(control.encode(self._owner_reply(held, held.runner.fence, ok=True)))
-        elif request.worker in {"", self.worker}:
-            await self._attach(held, request, message)
-        elif not held.attach_seen:
-            # Our answer to the offer came too late, and another worker was chosen.
-            held.runner.give_up()
-
-    async def _attach(self, held: _Held, request: OwnerRequest, message: Msg) -> None:
-        """Let the newest stream of a call carry it; refuse one whose number was used already."""
-        attach = request.fence.attach
-        runner = held.runner
-        if runner.finished or attach <= held.attach_seen or attach < runner.fence.attach:
-            await message.respond(control.encode(self._owner_reply(held, runner.fence, ok=False)))
-            return
-        held.attach_seen = attach
-        fence = runner.fence if runner.fence.attach == attach else Fence(attach, 1)
-        # Before the agent speaks: the gateway buffers little of what comes ahead of this answer.
-        await message.respond(control.encode(self._owner_reply(held, fence, ok=True)))
-        runner.attach(fence, subjects.token(request.gateway), request.stream_sid)
-
-    def _owner_reply(self, held: _Held, fence: Fence, *, ok: bool) -> OwnerReply:
-        runner = held.runner
-        state: OwnerState = "active" if held.attach_seen else "offered"
-        if runner.finished:
-            state = "ended"
-        elif runner.leaving:
-            state = "leaving"
-        return OwnerReply(
-            ok=ok,
-            worker=self.worker,
-            fence=fence,
-            state=state,
-            next=runner.next_step,
-            transfer=runner.transfer,
-            digits=runner.digits,
-            started_at_ms=runner.started_at_ms,
-        )
-
     # --- Bookkeeping
 
     def _on_finish(self, runner: CallRunner) -> None:
-        held = self._live.pop(runner.call_id)
+        held = self._owned.live.pop(runner.call_id)
         if runner.verdict not in {None, Verdict.WORKER_STOPPED}:
-            self._ended[runner.call_id] = held
-        metrics.CALLS_ACTIVE.set(len(self._live))
+            self._owned.ended[runner.call_id] = held
+        metrics.CALLS_ACTIVE.set(len(self._owned.live))
         self._changed.set()
-        task = asyncio.create_task(self._bury(held), name="bury")
-        self._endings.add(task)
-        task.add_done_callback(self._endings.discard)
+        self._in_background(self._bury(held), "bury")
 
-    async def _bury(self, held: _Held) -> None:
+    async def _bury(self, held: Held) -> None:
         """Offer the room again at once; forget the call once nobody can ask for it any more.
 
         A call that this worker gave up, or leaves because it stops, is another worker's to answer for.
@@ -316,15 +299,15 @@ class Host:
         await self._match_queue_to_room()
         if held.by_caller is not None:
             await held.by_caller.end()
-        if held.runner.call_id not in self._ended:
+        if held.runner.call_id not in self._owned.ended:
             await held.owner.end()
             return
-        while len(self._ended) > TOMBSTONES_MAX:
-            _, oldest = self._ended.popitem(last=False)
+        while len(self._owned.ended) > TOMBSTONES_MAX:
+            _, oldest = self._owned.ended.popitem(last=False)
             await oldest.owner.end()
         await asyncio.sleep(TOMBSTONE_S)
-        if self._ended.get(held.runner.call_id) is held:
-            del self._ended[held.runner.call_id]
+        if self._owned.ended.get(held.runner.call_id) is held:
+            del self._owned.ended[held.runner.call_id]
             await held.owner.end()
 
     async def _match_queue_to_room(self) -> None:
@@ -332,7 +315,7 @@ class Host:
         async with self._queue_lock:
             room = (
                 not self._draining
-                and len(self._live) < self._settings.worker_capacity
+                and len(self._owned.live) < self._settings.worker_capacity
                 and not self._budget.is_spent
                 and self._access.allows_new_call()
             )
@@ -348,14 +331,26 @@ class Host:
                 await queue.end()
 
     async def _heartbeat(self) -> None:
+        loop = asyncio.get_running_loop()
         subject = subjects.heartbeat(self.worker)
         while True:
             beat = control.Heartbeat(
                 worker=self.worker,
-                active=len(self._live),
+                active=len(self._owned.live),
                 capacity=self._settings.worker_capacity,
                 draining=self._draining,
             )
             await self._bus.publish(subject, control.encode(beat))
             await self._match_queue_to_room()
+            due = loop.time() + HEARTBEAT_S
             await asyncio.sleep(HEARTBEAT_S)
+            if loop.time() > due + PAUSE_S:
+                _log.warning(
+                    "worker-was-paused", seconds=round(loop.time() - due, 1), calls=len(self._owned.live)
+                )
+                await self._owned.ask_others()
+
+
+def _is_first(request: AssignRequest) -> bool:
+    """Return whether nobody can have owned the call before."""
+    return request.kind is AssignKind.NEW and request.fence.attach == 1

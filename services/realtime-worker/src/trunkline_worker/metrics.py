@@ -25,6 +25,21 @@ CALLS_TAKEN_OVER = Counter(
     ["cause"],
 )
 CALLS_ENDED = Counter("trunkline_worker_calls_ended", "Calls by verdict.", ["outcome", "reason"])
+LOGS_UNREAD = Counter(
+    "trunkline_worker_call_logs_unread",
+    "Calls that had an owner before and whose event log could not be read.",
+)
+LOG_READ_SECONDS = Histogram(
+    "trunkline_worker_call_log_read_seconds",
+    "From the request for a call's event log until all of it was read.",
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+)
+CHECKPOINTS_UNREADABLE = Counter(
+    "trunkline_worker_checkpoints_unreadable", "Checkpoints of another worker that this release cannot read."
+)
+CALLS_SUPERSEDED = Counter(
+    "trunkline_worker_calls_superseded", "Calls given up because another worker owned them by then."
+)
 ASSIGNMENTS = Counter("trunkline_worker_assignments", "Answers to gateways that offered a call.", ["answer"])
 
 UP_SECONDS = Histogram(

@@ -64,12 +64,12 @@ class CallRunner:
     ) -> None:
         self.call_id = request.call_id
         self.started_at_ms = request.started_at_ms
-                self.next_step = NextStep.HANG_UP
+        self.next_step = NextStep.HANG_UP
         """What Twilio should be told once the call has ended."""
         self.finished = False
         self.verdict: Verdict | None = None
         self.line = GatewayLine(request.call_id, request.fence, downlink)
-        self._request = request
+        self.request = request
         self._agent = agent
         self._settings = settings
         self._event_log = event_log
@@ -110,6 +110,11 @@ class CallRunner:
         return self.line.fence
 
     @property
+    def can_move(self) -> bool:
+        """A stream carries the call, so its gateway could give it to another worker."""
+        return self._call.state is State.TALKING and bool(self.line.gateway)
+
+    @property
     def stands_by(self) -> bool:
         """Another worker owns the call."""
         return self._call.state is State.STANDING_BY
@@ -129,11 +134,11 @@ class CallRunner:
         now = self._loop.time()
         if past is None:
             self._guarded(lambda: self._call.start(now))
-        elif self._request.kind is AssignKind.NEW:
+        elif self.request.kind is AssignKind.NEW:
             self._guarded(lambda: self._call.start_again(past.of_log, now))
         else:
-            if self._request.kind is AssignKind.HANDOVER:
-                self.line.send_to(subjects.token(self._request.gateway))
+            if self.request.kind is AssignKind.HANDOVER:
+                self.line.send_to(subjects.token(self.request.gateway))
             self._past = past
             past.when_read(self._past_is_read)
             self._guarded(lambda: self._call.stand_by(now))
@@ -206,9 +211,11 @@ class CallRunner:
         self._write_waiting_events()
         self.line.send_to(own.gateway)
         self._on_owned(self)
-        owned = past.owned(own, self._request)
+        owned = past.owned(own, self.request)
         metrics.CALLS_TAKEN_OVER.labels(owned.cause).inc()
-        self._log.info("call-taken-over", fence=str(self.fence), cause=owned.cause, items=len(owned.known.items))
+        self._log.info(
+            "call-taken-over", fence=str(self.fence), cause=owned.cause, items=len(owned.known.items)
+        )
         self.apply(owned)
         for frame in past.waiting:
             self._apply_frame(frame)
@@ -302,9 +309,9 @@ class CallRunner:
         envelope = call_events.seal(
             event,
             call_id=self.call_id,
-            call_started_at_ms=self._request.started_at_ms,
+            call_started_at_ms=self.request.started_at_ms,
             # Of the owner, not of the stream: a call that Twilio attaches again goes on counting.
-            fence=self._request.fence,
+            fence=self.request.fence,
             n=self._event_number,
             at_ms=time.time_ns() // 1_000_000,
         )

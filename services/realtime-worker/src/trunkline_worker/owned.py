@@ -1,0 +1,122 @@
+"""Shell: the calls that this worker owns: who asks for them is answered, and who else claims them is heard.
+
+Only the owner subscribes to its call's subject, so a question that nobody hears means that nobody owns the call. After
+a pause (the process was stopped, or without a link) a worker may believe that it owns a call which others have taken
+over meanwhile: the new owner says so, and the old one asks.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from nats.aio.msg import Msg
+
+from trunkline_common import control, log, subjects
+from trunkline_common.bus import Bus, Subscription
+from trunkline_common.control import OwnerReply, OwnerRequest, OwnerState
+from trunkline_common.frames import Fence
+from trunkline_worker import events, metrics
+from trunkline_worker.runner import CallRunner
+
+_log = log.get(__name__)
+
+
+@dataclass(slots=True)
+class Held:
+    """A call of this worker, live or ended, and its subscription."""
+
+    runner: CallRunner
+    owner: Subscription
+    by_caller: Subscription | None
+    """Answers who counts this caller's live calls; None for a withheld number."""
+    attach_seen: int = 0
+    """Highest attach number that was used; a stream's token works once because of it."""
+
+
+class Owned:
+    """The calls of one worker, live and just ended."""
+
+    def __init__(self, worker: str, bus: Bus) -> None:
+        self.live: dict[str, Held] = {}
+        self.ended: OrderedDict[str, Held] = OrderedDict()
+        """Answered for until nobody can ask any more."""
+        self._worker = worker
+        self._bus = bus
+
+    async def claim(self, runner: CallRunner) -> None:
+        """A live call is ours: whoever still takes it for theirs, after a pause, is told."""
+        self.live[runner.call_id].attach_seen = runner.fence.attach
+        await self._tell_owned(runner)
+
+    async def ask_others(self) -> None:
+        """After a time without a link, or without running: give up the calls that others own by now."""
+        question = control.encode(OwnerRequest(op="owner", worker=self._worker))
+        for call_id in list(self.live):
+            await self._bus.publish(subjects.owner(call_id), question)
+
+    async def on_request(self, message: Msg) -> None:
+        """Answer a question to the owner of a call."""
+        call_id = message.subject.split(".")[2]
+        held = self.live.get(call_id) or self.ended.get(call_id)
+        try:
+            request = control.decode(message.data, OwnerRequest)
+        except control.ControlError as error:
+            _log.warning("owner-request-malformed", call_id=call_id, why=str(error))
+            return
+        if held is None or held.runner.stands_by:
+            return
+        match request.op:
+            case "owned":
+                self._on_owned(held, request)
+            case "owner":
+                if request.worker != self._worker:
+                    await self._tell_owned(held.runner)
+            case "who":
+                await message.respond(control.encode(self._reply(held, held.runner.fence, ok=True)))
+            case "dialed":
+                held.runner.apply(events.Dialed(request.dial_status))
+                await message.respond(control.encode(self._reply(held, held.runner.fence, ok=True)))
+            case "attach" if request.worker in {"", self._worker}:
+                await self._attach(held, request, message)
+            case "attach" if not held.attach_seen:
+                # Our answer to the offer came too late, and another worker was chosen.
+                held.runner.give_up("another worker was chosen")
+
+    def _on_owned(self, held: Held, request: OwnerRequest) -> None:
+        if request.worker != self._worker and request.fence > held.runner.fence:
+            metrics.CALLS_SUPERSEDED.inc()
+            held.runner.give_up("another worker owns it")
+
+    async def _tell_owned(self, runner: CallRunner) -> None:
+        owned = OwnerRequest(op="owned", worker=self._worker, fence=runner.fence)
+        await self._bus.publish(subjects.owner(runner.call_id), control.encode(owned))
+
+    async def _attach(self, held: Held, request: OwnerRequest, message: Msg) -> None:
+        """Let the newest stream of a call carry it; refuse one whose number was used already."""
+        attach = request.fence.attach
+        runner = held.runner
+        if runner.finished or attach <= held.attach_seen or attach < runner.fence.attach:
+            await message.respond(control.encode(self._reply(held, runner.fence, ok=False)))
+            return
+        held.attach_seen = attach
+        fence = runner.fence if runner.fence.attach == attach else Fence(attach, 1)
+        # Before the agent speaks: the gateway buffers little of what comes ahead of this answer.
+        await message.respond(control.encode(self._reply(held, fence, ok=True)))
+        runner.attach(fence, subjects.token(request.gateway), request.stream_sid)
+
+    def _reply(self, held: Held, fence: Fence, *, ok: bool) -> OwnerReply:
+        runner = held.runner
+        state: OwnerState = "active" if held.attach_seen else "offered"
+        if runner.finished:
+            state = "ended"
+        elif runner.leaving:
+            state = "leaving"
+        return OwnerReply(
+            ok=ok,
+            worker=self._worker,
+            fence=fence,
+            state=state,
+            next=runner.next_step,
+            transfer=runner.transfer,
+            digits=runner.digits,
+            started_at_ms=runner.started_at_ms,
+        )
