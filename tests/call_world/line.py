@@ -207,6 +207,13 @@ class Line:
         unknown_ms = 0.0 if self.rtt_reported else 2_000 * self.one_way_s
         return self.jitter_ms + LATE_MS_MAX + unknown_ms
 
+    @property
+    def unplayed_ms(self) -> float:
+        """Of what was sent, what the caller has not heard, as the gateway reckons."""
+        if self.stream is None:
+            return 0.0
+        return max(1000 * (self.stream.play_end_at - self.one_way_s - self._world.now), 0.0)
+
     def heard_ms(self, item_id: str) -> float:
         """Return how much of an item the caller hears, as far as it is decided by now."""
         return sum(segment.ms for segment in self._segments[item_id])

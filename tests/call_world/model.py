@@ -362,11 +362,17 @@ class ModelSession:
             return
         at = world.now + self._latency_s + world.random.uniform(0, self._jitter_s)
         self._says_at = max(self._says_at, at)
-        world.after(self._says_at - world.now, lambda: world.tell(event))
+        world.after(self._says_at - world.now, lambda: self._tell(event))
 
     def _new_id(self, letter: str) -> str:
         self._made += 1
-        return f"{letter}{self.number}_{self._made}"
+        changes = self._world.owners.changes if self._world.owners else 0
+        return f"{letter}{self.number + 100 * changes}_{self._made}"
+
+    def _tell(self, event: events.ModelEvent) -> None:
+        # Of a worker that is no more, nobody reads the sockets.
+        if self._world.sessions.get(self.number) is self:
+            self._world.tell(event)
 
 
 def _is_loud(block: bytes, audio_path: events.AudioPath) -> bool:

@@ -13,9 +13,9 @@ from call_world import doings
 from call_world.checks import Checks
 from call_world.line import LATE_MS_MAX, Line
 from call_world.model import ModelSession
+from call_world.owners import Owners, new_call
 from trunkline_worker import commands, events
 from trunkline_worker.agent import Agent, ServerVad
-from trunkline_worker.call import Call
 from trunkline_worker.call_life import State
 from trunkline_worker.limits import Limits
 
@@ -32,8 +32,9 @@ STEPS_SHOWN = 60
 class World:
     """One call with its caller, its line and its model."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, owners_change: bool = False) -> None:
         self.seed = seed
+        self.call_id = f"CA{seed:032x}"
         self.random = random.Random(seed)
         self.now = STARTS_AT
         # From a source of its own: a seed's line and model stay what they were before there were these options.
@@ -50,10 +51,12 @@ class World:
             self.agent = doings.able(self.agent)
         if seed % 5 == 4:
             self.agent = replace(self.agent, limits=Limits(minutes=0.1, silence_s=2.0))
-        session_max_s = self.random.choice([10.0, 3_300.0, 3_300.0, 3_300.0])
-        self.call = Call(
-            f"CA{seed:032x}", "+15550001", "+15550002", "wk-1", self.agent, "polyphase", session_max_s
-        )
+        self.session_max_s = self.random.choice([10.0, 3_300.0, 3_300.0, 3_300.0])
+        self.owners = Owners(self) if owners_change else None
+        self.generation = 0
+        self.abandoned = False
+        """The call lost its worker and its line: no core is left to end it."""
+        self.call = new_call(self)
         self.line = Line(self)
         self.sessions: dict[int, ModelSession] = {}
         self.session: ModelSession | None = None
@@ -89,13 +92,15 @@ class World:
         """Let the call happen, from the offer until nothing moves any more."""
         self._follow("start", self.call.start(self.now))
         self.line.begin()
+        if self.owners is not None:
+            self.owners.begin()
         if self.random.random() < 0.03:
             self.after(self.random.uniform(0, 12), lambda: self.tell(events.WorkerStopping()))
         if self.random.random() < 0.2:
             self.after(self.random.uniform(0, 12), lambda: self.tell(events.Tick()))
         ticks = 0
         while True:
-            wake_at = self.call.wake_at()
+            wake_at = None if self._nobody_owns else self.call.wake_at()
             next_at = self._agenda[0][0] if self._agenda else None
             if wake_at is not None and (next_at is None or wake_at <= next_at):
                 ticks += 1
@@ -112,12 +117,38 @@ class World:
             assert self.now < STARTS_AT + CALL_S_MAX, (
                 f"still {self.call.state} with the link {self.call.link}"
             )
+        if self.abandoned:
+            return
         self._checks.at_the_end()
         if self.doings is not None:
             self.doings.check_at_the_end()
 
+    @property
+    def _nobody_owns(self) -> bool:
+        return self.owners is not None and self.owners.away
+
+    def owner_gone(self) -> None:
+        """The worker is no more, and its sessions with it."""
+        for session in self.sessions.values():
+            session.closed, session.alive = True, False
+        self.sessions, self.session = {}, None
+        self._checks.owner_gone()
+        if self.doings is not None:
+            self.doings.owner_gone()
+
+    def new_owner(self) -> None:
+        """Another worker gets ready."""
+        self.call = new_call(self)
+        self._follow("stand by", self.call.stand_by(self.now))
+
     def tell(self, event: events.Event) -> None:
         """Give the call an event, check what follows, and let it happen."""
+        if self.owners is not None and not self.owners.heard(event):
+            return
+        self.tell_again(event)
+
+    def tell_again(self, event: events.Event) -> None:
+        """Give the call an event that its gateway has kept."""
         self._checks.before(event)
         self._follow(event, self.call.handle(event, self.now))
 
@@ -130,6 +161,8 @@ class World:
             self._perform(command)
             if self.doings is not None:
                 self.doings.follow(command)
+            if self.owners is not None:
+                self.owners.follow(command)
         self._checks.end_step()
 
     def _perform(self, command: commands.Command) -> None:
@@ -152,7 +185,8 @@ class World:
                 self.line.play(command)
             case commands.PutMark():
                 self.line.put_mark(command)
-            case commands.ClearPlayback():
+            case commands.ClearPlayback(generation):
+                self.generation = generation
                 self.line.clear()
 
 

@@ -88,6 +88,8 @@ class Checkpoint(_Message, frozen=True, kw_only=True):
 
     needed_from_ms: int
     """The caller's audio before this time, by the stream's timestamps, will not be asked for again."""
+    consumed_seq: int = -1
+    """The last frame up that it takes account of: a key that was pressed before is not told again."""
     state: bytes
     """For the next owner only; the gateway does not look into it."""
 
@@ -103,6 +105,8 @@ class Own(_Message, frozen=True, kw_only=True):
     """The newest mark of the owner before that Twilio echoed."""
     mark_sent: str = ""
     """The newest mark of the owner before that Twilio was sent; its audio plays until it is echoed or cleared."""
+    unplayed_ms: int = 0
+    """Of the agent's audio, what Twilio still holds: by the clock, everything plays at its own pace since it was sent."""
     checkpoint: bytes = b""
     """`Checkpoint.state`, the newest; empty when the owner before never sent one."""
     is_final: bool = False

@@ -131,7 +131,7 @@ class Call:
             self._dialogue.filler.wake_at(),
             self._dialogue.actions.wake_at(),
             self._limits.wake_at() if self.state is State.TALKING else None,
-            self._yielding.wake_at(),
+            self._yielding.wake_at() if self.state is State.TALKING else None,
         )
 
     def handle(self, event: events.Event, now: float) -> list[Command]:

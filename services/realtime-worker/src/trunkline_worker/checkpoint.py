@@ -55,6 +55,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Media time at which the model last said anything."""
     in_session: bool = False
     """A model session served; otherwise its loss is accounted for already."""
+    round_trip_ms: float = 0.0
+    """To Twilio and back."""
     owed: Request | None = None
     departure: str = ""
     """Name of the tool by which the agent was about to leave the call."""

@@ -341,6 +341,8 @@ class Owned:
     mark_sent: str = ""
     mark_played: str = ""
     """The newest marks of the owner before, as Twilio was sent and has echoed them."""
+    unplayed_ms: int = 0
+    """Of the agent's audio, what Twilio still holds."""
 
 
 @dataclass(frozen=True, slots=True)

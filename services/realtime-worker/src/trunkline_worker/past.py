@@ -81,6 +81,7 @@ class Past:
             generation=own.generation,
             mark_sent=own.mark_sent,
             mark_played=own.mark_played,
+            unplayed_ms=own.unplayed_ms,
         )
 
 

@@ -155,9 +155,18 @@ class Playback:
         ]
 
     def restore(
-        self, generation: int, items: list[InFlight], mark_sent: str, mark_played: str, now: float
+        self,
+        generation: int,
+        items: list[InFlight],
+        mark_sent: str,
+        mark_played: str,
+        unplayed_ms: int,
+        now: float,
     ) -> None:
-        """Go on where another owner of the call was; the marks are the newest that it set and that were echoed."""
+        """Go on where another owner of the call was.
+
+        The marks are the newest that it set and that were echoed; `unplayed_ms` of what it sent are still to be heard.
+        """
         self.generation = generation
         self._items = deque(
             PlayingItem(
@@ -178,12 +187,14 @@ class Playback:
             sent[0].generated_bytes = sent[1] * BYTES_PER_MS
         if played is not None:
             self._reached(*played)
-        self._reached_at = now
+        # The clock runs on from the last mark, and has come to what is unplayed by now.
+        self._reached_at = now - max(self._lead_ms() - unplayed_ms, 0) / 1000
         self._foreign = {item.item_id for item in self._items}
         for item in self._items:
-            if item.heard_ms < item.sent_ms:
-                name = f"{generation}:{item.item_id}:{item.sent_ms}"
-                self._marks[name] = _Mark(item, item.sent_ms, now)
+            # The names of the marks in between are not known, only that there are some.
+            places = [*range(item.heard_ms + MARK_EVERY_MS, item.sent_ms, MARK_EVERY_MS), item.sent_ms]
+            for place_ms in places if item.heard_ms < item.sent_ms else ():
+                self._marks[f"{generation}:{item.item_id}:{place_ms}"] = _Mark(item, place_ms, self._reached_at)
 
     def receive(self, response_id: str, item_id: str, audio: bytes, now: float) -> list[Command]:
         """Take a delta in the session's output format; return what goes to the gateway."""
@@ -231,22 +242,18 @@ class Playback:
 
     def mark_played(self, name: str, now: float) -> list[Command] | None:
         """Take Twilio's echo; return what may be sent now, or None when this mark is not outstanding."""
+        place = self._place_of(name)
+        if place is not None and place[0].item_id in self._foreign and place[1] > place[0].heard_ms:
+            self._reached_at = now - self.round_trip_ms / 1000
+            self._reached(*place)
+            return self._forward(now)
         if name not in self._marks:
-            return self._foreign_mark_played(name, now)
+            return None
         self._reached_at = now - self.round_trip_ms / 1000
         passed = ""
         while passed != name:
             passed, mark = self._marks.popitem(last=False)
             mark.item.heard_ms = mark.position_ms
-        return self._forward(now)
-
-    def _foreign_mark_played(self, name: str, now: float) -> list[Command] | None:
-        """Take the echo of a mark that the owner before set, of which only the name is known."""
-        place = self._place_of(name)
-        if place is None or place[0].item_id not in self._foreign or place[1] <= place[0].heard_ms:
-            return None
-        self._reached_at = now - self.round_trip_ms / 1000
-        self._reached(*place)
         return self._forward(now)
 
     def _place_of(self, name: str) -> tuple[PlayingItem, int] | None:
@@ -258,11 +265,17 @@ class Playback:
         return item, int(position_ms)
 
     def _reached(self, reached: PlayingItem, position_ms: int) -> None:
+        """Take a place in an item that another owner sent as heard, and everything before it."""
+        before = True
         for item in self._items:
             if item is reached:
                 item.heard_ms = min(max(item.heard_ms, position_ms), item.sent_ms)
-                return
+                break
             item.heard_ms = item.sent_ms
+        for name, mark in list(self._marks.items()):
+            before = before and mark.position_ms <= mark.item.heard_ms
+            if before:
+                del self._marks[name]
 
     def take_heard(self) -> list[PlayingItem]:
         """Return the items that were fully heard since this was last asked."""

@@ -113,6 +113,7 @@ def taken(dialogue: Dialogue, of_call: Checkpoint, items_max: int | None = RECEN
         floor=dialogue.floor,
         told_ms=dialogue.uplink.told_ms,
         in_session=dialogue.in_session,
+        round_trip_ms=dialogue.playback.round_trip_ms,
         owed=dialogue.gate.owed(),
         departure=dialogue.actions.departing,
         agent_was_heard=dialogue.agent_was_heard,
@@ -133,18 +134,27 @@ def resume(dialogue: Dialogue, known: Checkpoint, owned: Owned | None, now: floa
     dialogue.conversation.history.restore(known.items)
     dialogue.conversation.restore(known.position, list(known.caller), list(known.agent), now)
     if owned is not None:
+        dialogue.playback.round_trip_ms = known.round_trip_ms
         marks = (owned.mark_sent, owned.mark_played)
-        dialogue.playback.restore(owned.generation, list(known.in_flight), *marks, now)
+        dialogue.playback.restore(
+            owned.generation, list(known.in_flight), *marks, owned.unplayed_ms, now
+        )
     dialogue.gate.restore(known.owed)
     dialogue.spend.responses_usd = known.responses_usd
     dialogue.spend.transcriptions_usd = known.transcriptions_usd
     dialogue.interruptions = known.interruptions
-    dialogue.agent_was_heard = known.agent_was_heard
+    dialogue.agent_was_heard = known.agent_was_heard or (owned is not None and bool(owned.mark_played))
     if known.floor is not None:
         dialogue.floor = known.floor
     dialogue.uplink.told_ms = known.told_ms
     dialogue.uplink.restore(known.media_ms, known.stream_shift_ms)
-    closed = dialogue.session_closed(now) if known.in_session else []
+    hear_again_ms = dialogue.floor.hear_again_ms
+    closed = dialogue.session_closed(now)
+    if not known.in_session and hear_again_ms is not None:
+        # The session was lost before, and more was owed then.
+        dialogue.floor.hear_again_ms = hear_again_ms
+    if owned is not None:
+        dialogue.uplink.sent_until(dialogue.floor.hear_again_ms or 0)
     return [*closed, *dialogue.actions.resume(known.departure, known.refused_tools, now)]
 
 

@@ -255,7 +255,11 @@ class CallRunner:
             case commands.ClearPlayback(generation):
                 self._send(FrameKind.CLEAR, b"", generation)
             case commands.SendCheckpoint(checkpoint, needed_from_ms, is_final):
-                told = control.Checkpoint(needed_from_ms=needed_from_ms, state=encode(checkpoint))
+                told = control.Checkpoint(
+                    needed_from_ms=needed_from_ms,
+                    consumed_seq=self.line.consumed_seq,
+                    state=encode(checkpoint),
+                )
                 self._send(FrameKind.CHECKPOINT, control.encode(told), flags=FINAL if is_final else 0)
             case commands.TellReady():
                 self._send(FrameKind.READY)

@@ -99,6 +99,10 @@ class Uplink:
             self._stream_starts = False
             self._stream_shift_ms = stream_shift_ms
 
+    def sent_until(self, media_ms: int) -> None:
+        """Up to this media time another owner of the call sent the caller's audio, and it was taken."""
+        self._sent_end_ms = float(media_ms)
+
     @property
     def media_end_ms(self) -> int:
         """Media time up to which the caller's audio is known."""
