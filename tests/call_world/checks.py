@@ -69,6 +69,7 @@ class Checks:
         self._understood = Understanding(world.line.speech_starts_ms)
         self._served_since: float | None = None
         self._served_to_the_end = False
+        self._was_served = False
 
     def owner_gone(self) -> None:
         """The call's worker is no more; what it had not written is the next one's business."""
@@ -306,7 +307,8 @@ class Checks:
                 self._on_agent_turn(event)
             case ModelConnected(cause=cause):
                 self._world.saw(f"session {cause}")
-                if cause == "start":
+                if cause == "start" or not self._was_served:
+                    self._was_served = True
                     held_off = not self._world.agent.listen_during_greeting
                     self._understood.first_ms = 1 << 62 if held_off else event.media_start_ms or 0
             case CallEnded():

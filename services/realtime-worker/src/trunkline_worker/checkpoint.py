@@ -165,7 +165,6 @@ def joined(log: Checkpoint, told: Checkpoint | None) -> Checkpoint:
         agent=tuple(draft for draft in told.agent if draft.item_id not in heard),
         in_flight=tuple(item for item in told.in_flight if item.item_id not in heard),
         greeted=log.greeted or told.greeted,
-        agent_was_heard=log.agent_was_heard or told.agent_was_heard,
         interruptions=max(log.interruptions, told.interruptions),
         signs=max(log.signs, told.signs),
         responses_usd=max(log.responses_usd, told.responses_usd),

@@ -194,7 +194,9 @@ class Playback:
             # The names of the marks in between are not known, only that there are some.
             places = [*range(item.heard_ms + MARK_EVERY_MS, item.sent_ms, MARK_EVERY_MS), item.sent_ms]
             for place_ms in places if item.heard_ms < item.sent_ms else ():
-                self._marks[f"{generation}:{item.item_id}:{place_ms}"] = _Mark(item, place_ms, self._reached_at)
+                self._marks[f"{generation}:{item.item_id}:{place_ms}"] = _Mark(
+                    item, place_ms, self._reached_at
+                )
 
     def receive(self, response_id: str, item_id: str, audio: bytes, now: float) -> list[Command]:
         """Take a delta in the session's output format; return what goes to the gateway."""

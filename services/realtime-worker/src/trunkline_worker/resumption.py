@@ -136,14 +136,14 @@ def resume(dialogue: Dialogue, known: Checkpoint, owned: Owned | None, now: floa
     if owned is not None:
         dialogue.playback.round_trip_ms = known.round_trip_ms
         marks = (owned.mark_sent, owned.mark_played)
-        dialogue.playback.restore(
-            owned.generation, list(known.in_flight), *marks, owned.unplayed_ms, now
-        )
+        dialogue.playback.restore(owned.generation, list(known.in_flight), *marks, owned.unplayed_ms, now)
     dialogue.gate.restore(known.owed)
     dialogue.spend.responses_usd = known.responses_usd
     dialogue.spend.transcriptions_usd = known.transcriptions_usd
     dialogue.interruptions = known.interruptions
-    dialogue.agent_was_heard = known.agent_was_heard or (owned is not None and bool(owned.mark_played))
+    dialogue.agent_was_heard = known.agent_was_heard or (
+        owned is not None and owned.mark_played.startswith(f"{owned.generation}:")
+    )
     if known.floor is not None:
         dialogue.floor = known.floor
     dialogue.uplink.told_ms = known.told_ms
