@@ -140,7 +140,7 @@ class Consumer:
         batch: list[_Delivery] = []
         for message in messages:
             try:
-                entry = read(message.data)
+                entry = read(message.data, message.metadata.sequence.stream)
             except EventError as error:
                 await self._set_aside(message, "unreadable", str(error))
                 continue

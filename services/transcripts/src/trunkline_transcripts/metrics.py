@@ -17,6 +17,14 @@ EVENTS_UNKNOWN: Final = Counter(
     "trunkline_transcripts_events_unknown",
     "Events of a kind that this version does not know: kept in `events` and in no other table.",
 )
+EVENTS_SUPERSEDED: Final = Counter(
+    "trunkline_transcripts_events_superseded",
+    "Events that an owner wrote after another one had gone on with the call: kept in `events`, and marked.",
+)
+CALLS_REBUILT: Final = Counter(
+    "trunkline_transcripts_calls_rebuilt",
+    "Times that the rows of a call with several owners were made anew from its events.",
+)
 NULS_REPLACED: Final = Counter(
     "trunkline_transcripts_nuls_replaced",
     "NUL characters replaced by U+FFFD, because Postgres cannot store them.",
