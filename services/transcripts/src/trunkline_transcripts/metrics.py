@@ -49,6 +49,9 @@ BATCH_SECONDS: Final = Histogram(
     "Time of one transaction that was committed.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )
+STORE_RATE: Final = Gauge(
+    "trunkline_transcripts_events_per_second", "Events that this process stored a second, over the last five."
+)
 LAG_EVENTS: Final = Gauge(
     "trunkline_transcripts_lag_events", "Events in the log that no process of this service has fetched yet."
 )
