@@ -28,6 +28,7 @@ from trunkline_common.call_events import (
     CallerTurn,
     CallEvent,
     CallStarted,
+    Envelope,
     ModelConnected,
     Outcome,
     TurnLatency,
@@ -70,19 +71,19 @@ async def _measure(calls: int) -> None:
 
         jetstream = client.jetstream(publish_async_max_pending=PUBLISH_WINDOW_EVENTS)
         await jetstream.add_stream(StreamConfig(name=subjects.EVENT_STREAM, subjects=[subjects.EVERY_EVENT]))
-        size_bytes = await _publish(jetstream, calls)
+        size_bytes = await _publish_calls(jetstream, calls)
         events = calls * EVENTS_PER_CALL
         click.echo(f"{events:,} events of {size_bytes // events} bytes are in the log")
 
         async with Process.start("transcripts", trunkline("transcripts"), folder, environment):
-            began_left = await _wait_until_left(jetstream, events - 1)
+            began_left = await wait_until_left(jetstream, events - 1)
             began_at = time.monotonic()
-            await _wait_until_left(jetstream, 0)
+            await wait_until_left(jetstream, 0)
             elapsed_s = time.monotonic() - began_at
         click.echo(f"{began_left:,} stored in {elapsed_s:.1f} s: {began_left / elapsed_s:,.0f} events/s")
 
 
-async def _wait_until_left(jetstream: JetStreamContext, events_max: int) -> int:
+async def wait_until_left(jetstream: JetStreamContext, events_max: int) -> int:
     """Wait until at most so many events are not stored yet, and return how many there are."""
     while True:
         with contextlib.suppress(NotFoundError):  # the service has not made its consumer yet
@@ -93,29 +94,39 @@ async def _wait_until_left(jetstream: JetStreamContext, events_max: int) -> int:
         await asyncio.sleep(LOOK_INTERVAL_S)
 
 
-async def _publish(jetstream: JetStreamContext, calls: int) -> int:
+async def _publish_calls(jetstream: JetStreamContext, calls: int) -> int:
     """Fill the log; return the bytes of all events."""
     size_bytes = 0
     for number in range(calls):
-        for n, event in enumerate(_call()):
-            envelope = call_events.seal(
-                event,
-                call_id=f"CA{number:032x}",
-                call_started_at_ms=1_795_000_000_000 + number,
-                fence=Fence(1, 1),
-                n=n,
-                at_ms=1_795_000_000_000 + number + 1_000 * n,
-            )
-            payload = call_events.encode(envelope)
-            size_bytes += len(payload)
-            await jetstream.publish_async(
-                subjects.event(envelope.call_id, envelope.kind),
-                payload,
-                wait_stall=PUBLISH_STALL_S,
-                headers={"Nats-Msg-Id": envelope.message_id},
-            )
+        for envelope in call_log(number):
+            size_bytes += await publish(jetstream, envelope)
     await jetstream.publish_async_completed()
     return size_bytes
+
+
+async def publish(jetstream: JetStreamContext, envelope: Envelope) -> int:
+    """Write an event as a worker does, without waiting for its acknowledgement; return its bytes."""
+    payload = call_events.encode(envelope)
+    await jetstream.publish_async(
+        subjects.event(envelope.call_id, envelope.kind),
+        payload,
+        wait_stall=PUBLISH_STALL_S,
+        headers={"Nats-Msg-Id": envelope.message_id},
+    )
+    return len(payload)
+
+
+def call_log(number: int) -> Iterator[Envelope]:
+    """Yield the event log of one call."""
+    for n, event in enumerate(_call()):
+        yield call_events.seal(
+            event,
+            call_id=f"CA{number:032x}",
+            call_started_at_ms=1_795_000_000_000 + number,
+            fence=Fence(1, 1),
+            n=n,
+            at_ms=1_795_000_000_000 + number + 1_000 * n,
+        )
 
 
 def _call() -> Iterator[CallEvent]:

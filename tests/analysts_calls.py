@@ -1,4 +1,4 @@
-"""The four made-up calls that the answers in docs/analysts.md are about, as their workers would have logged them."""
+"""The five made-up calls that the answers in docs/analysts.md are about, as their workers would have logged them."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from trunkline_common.call_events import (
     CallerTurn,
     CallEvent,
     CallStarted,
+    CallTakenOver,
     Envelope,
     LimitReached,
     ModelConnected,
@@ -26,27 +27,56 @@ from trunkline_common.call_events import (
     TurnLatency,
     Usage,
 )
+from trunkline_common.frames import Fence
 
 CALLER: Final = "+15550001111"
 """Nobody who reads the views should ever see it."""
 
 
 def logs() -> Iterator[Envelope]:
-    """Return the logs of all four calls."""
+    """Return the logs of all five calls."""
     yield from _log("CA01", datetime(2026, 11, 20, 9, 0, tzinfo=UTC), _asks_for_opening_hours())
     yield from _log("CA02", datetime(2026, 11, 20, 9, 30, tzinfo=UTC), _interrupts_the_price())
     yield from _log("CA03", datetime(2026, 11, 21, 14, 0, tzinfo=UTC), _leaves_before_the_answer())
+    yield from _owned_by_three("CA05", datetime(2026, 12, 1, 10, 0, tzinfo=UTC))
     mumbled = list(_log("CA04", datetime(2026, 11, 21, 23, 59, 59, tzinfo=UTC), _mumbles()))
     # One event of this call is still on its way.
     yield from mumbled[:-2] + mumbled[-1:]
 
 
+def _owned_by_three(call_id: str, began: datetime) -> Iterator[Envelope]:
+    """Its first worker died, and wrote one thing more than it should have; the second handed it to a third."""
+    lost: list[CallEvent] = [*_opening("front-desk"), _caller(1, "Are you open on Monday?")]
+    dead: list[CallEvent] = [_agent(2, "From nine.")]
+    second: list[CallEvent] = [
+        CallTakenOver(worker="w2", cause="worker-lost", previous_fence="1.1", items=2, lost_ms=420),
+        _agent(2, "Yes, from nine until five."),
+    ]
+    third: list[CallEvent] = [
+        CallTakenOver(worker="w3", cause="handover", previous_fence="1.2", items=3),
+        _ended(Outcome.SUCCESS, "caller-hung-up", duration_ms=20_000),
+    ]
+    third[-1] = msgspec.structs.replace(third[-1], events_expected=len(third))
+    owned = [
+        (Fence(1, 1), lost, 0),
+        (Fence(1, 2), second, 0),
+        (Fence(1, 1), dead, len(lost)),
+        (Fence(1, 3), third, 0),
+    ]
+    for fence, events, first_n in owned:
+        yield from _dated(log_of(events, call_id=call_id, fence=fence, first_n=first_n), began)
+
+
 def _log(call_id: str, began: datetime, events: Iterable[CallEvent]) -> Iterator[Envelope]:
     """Number the events, one every half second; `events_expected` is set to what there is."""
-    began_ms = int(began.timestamp() * 1000)
     told = list(events)
     told[-1] = msgspec.structs.replace(told[-1], events_expected=len(told))
-    for envelope in log_of(told, call_id=call_id):
+    yield from _dated(log_of(told, call_id=call_id), began)
+
+
+def _dated(log: Iterable[Envelope], began: datetime) -> Iterator[Envelope]:
+    began_ms = int(began.timestamp() * 1000)
+    for envelope in log:
         yield msgspec.structs.replace(
             envelope, call_started_at_ms=began_ms, at_ms=began_ms + 500 * (envelope.n + 1)
         )
@@ -117,6 +147,13 @@ def _caller(position: int, text: str | None) -> CallerTurn:
         text=text,
         transcription="completed" if text else "failed",
     )
+
+
+def _agent(position: int, text: str) -> AgentTurn:
+    return AgentTurn(
+        item_id=f"item_{position}", position=position, start_ms=10_000 * position, end_ms=10_000 * position + 2_000,
+        generated_text=text, heard_text=text, generated_ms=2_000, heard_ms=2_000, interrupted=False,
+    )  # fmt: skip
 
 
 def _written(position: int, seconds: float) -> TranscriptionUsage:

@@ -11,6 +11,7 @@ from trunkline_common.call_events import (
     CallerTurn,
     CallEvent,
     CallStarted,
+    CallTakenOver,
     Envelope,
     LimitReached,
     ModelConnected,
@@ -23,9 +24,12 @@ from trunkline_common.call_events import (
     TransferChanged,
     TurnLatency,
     Usage,
+    encode,
+    open_envelope,
     seal,
 )
 from trunkline_common.frames import Fence
+from trunkline_transcripts.entry import Entry, read
 
 STARTED_AT_MS: Final = 1_795_353_000_123
 """2026-11-22 13:10:00.123 UTC."""
@@ -49,12 +53,26 @@ def log_of(
     ]
 
 
+def entries(batch: Iterable[Envelope], log: Sequence[Envelope] | None = None) -> list[Entry]:
+    """Return the events as they arrive; `log` is the order in which they were written, by default that of the batch."""
+    arriving = list(batch)
+    sequences = {
+        envelope.message_id: place for place, envelope in reversed(list(enumerate(log or arriving, 1)))
+    }
+    return [read(encode(envelope), sequences[envelope.message_id]) for envelope in arriving]
+
+
 def started(worker: str = "w1") -> CallStarted:
     return CallStarted(caller="+15550001111", called="+15550002222", agent="desk", worker=worker)
 
 
 def attached(gateway: str = "g1") -> CallAttached:
     return CallAttached(gateway=gateway, stream_sid=f"MZ-{gateway}")
+
+
+def went_on(worker: str = "w2", cause: str = "worker-lost", previous_fence: str = "1.1") -> CallTakenOver:
+    lost_ms = None if cause == "handover" else 350.5
+    return CallTakenOver(worker=worker, cause=cause, previous_fence=previous_fence, items=3, lost_ms=lost_ms)
 
 
 def model_connected(session: int = 1) -> ModelConnected:
@@ -189,12 +207,27 @@ def call(call_id: str, turns: int = 4, fence: Fence = FIRST_OWNER) -> list[Envel
 
 
 def taken_over(call_id: str) -> list[Envelope]:
-    """Return the log of a call that a second worker took over, and that Twilio attached twice."""
+    """Return the log of a call that was lost, taken over, and attached again; its first owner woke up late.
+
+    Each owner after the first tells one more time what the owner before it told last.
+    """
+    first = call(call_id, 2, Fence(1, 1))
+    lost, woken = first[:-8], first[-8:]
+    second = [went_on("w2"), *_told(call(call_id, 1))[1:]]
+    third = [went_on("w3", "resumed", "1.2"), attached("g2"), *_told(call(call_id, 2))[3:]]
+    second_log = log_of(second, call_id=call_id, fence=Fence(1, 2))
     return [
-        *call(call_id, 1, Fence(1, 1)),
-        *call(call_id, 2, Fence(1, 2)),
-        *call(call_id, 1, Fence(2, 1)),
+        *lost,
+        *second_log[:4],
+        *woken[:3],
+        *second_log[4:],
+        *log_of(third, call_id=call_id, fence=Fence(2, 1)),
+        *woken[3:],
     ]
+
+
+def _told(log: Iterable[Envelope]) -> list[CallEvent]:
+    return [event for envelope in log if (event := open_envelope(envelope)) is not None]
 
 
 def shuffled(log: Sequence[Envelope], random_source: random.Random) -> list[Envelope]:

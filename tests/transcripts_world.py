@@ -11,6 +11,7 @@ from typing import Final
 
 import asyncpg
 import event_logs
+import nats.errors
 from infra import MS
 from nats.aio.client import Client
 from nats.js import JetStreamContext
@@ -24,6 +25,9 @@ from trunkline_local.processes import Process, free_port, trunkline
 
 STORED_LIMIT_S: Final = 30_000 * MS
 """Everything here is stored within a second or two, or when a killed process's second of `ack_wait` is over."""
+
+PUBLISH_LIMIT_S: Final = 2_000 * MS
+"""Then the answer was lost with the server."""
 
 
 class Service:
@@ -93,15 +97,25 @@ class World:
     async def publish(self, log: Sequence[Envelope]) -> None:
         """Write to the event log as a worker does: again until JetStream says that it has it."""
         for envelope in log:
-            await self.publish_raw(
-                subjects.event(envelope.call_id, envelope.kind),
-                call_events.encode(envelope),
-                envelope.message_id,
-            )
+            await self._publish_until_acknowledged(envelope)
             self.acknowledged.add(envelope.message_id)
 
+    async def _publish_until_acknowledged(self, envelope: Envelope) -> None:
+        subject, payload = subjects.event(envelope.call_id, envelope.kind), call_events.encode(envelope)
+
+        async def is_acknowledged() -> bool:
+            try:
+                await self.publish_raw(subject, payload, envelope.message_id)
+            except (nats.errors.Error, OSError):
+                return False
+            return True
+
+        await until(is_acknowledged)
+
     async def publish_raw(self, subject: str, payload: bytes, message_id: str) -> None:
-        await self.jetstream.publish(subject, payload, timeout=5, headers={"Nats-Msg-Id": message_id})
+        await self.jetstream.publish(
+            subject, payload, timeout=PUBLISH_LIMIT_S, headers={"Nats-Msg-Id": message_id}
+        )
 
     async def all_settled(self) -> None:
         """Wait until every event has been acknowledged or put aside."""
@@ -149,9 +163,10 @@ class Load:
             number += 1
             log = event_logs.call(f"CA{number}")
             await self._world.publish(log)
-            await self._world.publish_raw(
-                subjects.event(log[0].call_id, log[0].kind), call_events.encode(log[0]), f"again-{number}"
-            )
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await self._world.publish_raw(
+                    subjects.event(log[0].call_id, log[0].kind), call_events.encode(log[0]), f"again-{number}"
+                )
 
     async def progress(self) -> None:
         """Wait until some hundred more events were stored."""

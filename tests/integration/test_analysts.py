@@ -10,14 +10,13 @@ from typing import Final, NamedTuple
 
 import analysts_calls
 import asyncpg
+import event_logs
 import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from trunkline_common import call_events
 from trunkline_local.postgres_server import PostgresServer
 from trunkline_transcripts import analyst
-from trunkline_transcripts.entry import read
 from trunkline_transcripts.projection import project
 from trunkline_transcripts.store import Store
 
@@ -46,9 +45,7 @@ async def four_calls_url(postgres_server: PostgresServer, migrated_template: str
     name = "analysts"
     url = await postgres_server.create_database(name, migrated_template)
     engine = create_async_engine(url)
-    await Store(engine).write(
-        project(read(call_events.encode(envelope)) for envelope in analysts_calls.logs())
-    )
+    await Store(engine).write(project(event_logs.entries(analysts_calls.logs())))
     await engine.dispose()
     yield url
     await postgres_server.drop_database(name)

@@ -12,11 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from transcripts_world import World, client_of
 
-from trunkline_common import call_events
 from trunkline_common.call_events import Envelope
 from trunkline_local.nats_server import NatsServer
 from trunkline_transcripts import months
-from trunkline_transcripts.entry import read
 from trunkline_transcripts.projection import project
 from trunkline_transcripts.rows import ROW_TYPES
 from trunkline_transcripts.store import Store
@@ -142,7 +140,7 @@ def _at(began_ms: int, log: Sequence[Envelope]) -> list[Envelope]:
 
 async def _write(engine: AsyncEngine, log: Sequence[Envelope]) -> int:
     """Return how many rows were new or changed."""
-    written = await Store(engine).write(project(read(call_events.encode(envelope)) for envelope in log))
+    written = await Store(engine).write(project(event_logs.entries(log)))
     return written.total()
 
 

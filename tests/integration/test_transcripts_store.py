@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import event_logs
@@ -12,12 +12,10 @@ from event_logs import agent_turn, attached, caller_turn, ended, latency, log_of
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from trunkline_common import call_events
 from trunkline_common.call_events import Envelope
 from trunkline_common.frames import Fence
 from trunkline_transcripts import tables
 from trunkline_transcripts.database import Trouble
-from trunkline_transcripts.entry import read
 from trunkline_transcripts.projection import project
 from trunkline_transcripts.rows import EventRow
 from trunkline_transcripts.store import Store, StoreError, Written
@@ -104,7 +102,7 @@ async def test_order_batches_and_repetition_do_not_matter(engine: AsyncEngine, s
     await _empty(engine)
 
     for batch in event_logs.cut(event_logs.shuffled(log, random_source), random_source):
-        await _write(engine, batch)
+        await _write(engine, batch, log)
 
     assert await _content(engine) == expected
 
@@ -118,7 +116,7 @@ async def test_two_that_write_the_same_calls_do_not_deadlock(engine: AsyncEngine
 
     async def write_all(order: list[Envelope]) -> None:
         for start in range(0, len(order), 100):
-            await _write(engine, order[start : start + 100])
+            await _write(engine, order[start : start + 100], log)
 
     await asyncio.gather(*(write_all(event_logs.shuffled(log, random_source)) for _ in range(4)))
 
@@ -204,8 +202,11 @@ async def test_nothing_of_a_batch_is_written_when_a_part_is_refused(engine: Asyn
     assert not any((await _content(engine)).values())
 
 
-async def _write(engine: AsyncEngine, log: Iterable[Envelope]) -> Written:
-    return await Store(engine).write(project(read(call_events.encode(envelope)) for envelope in log))
+async def _write(
+    engine: AsyncEngine, batch: Iterable[Envelope], log: Sequence[Envelope] | None = None
+) -> Written:
+    """Write a batch; `log` has all events in the order in which they were written to JetStream."""
+    return await Store(engine).write(project(event_logs.entries(batch, log)))
 
 
 async def _content(engine: AsyncEngine) -> Content:

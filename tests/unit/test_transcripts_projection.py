@@ -7,11 +7,9 @@ import msgspec
 import pytest
 from event_logs import agent_turn, attached, caller_turn, ended, latency, log_of, model_connected, started
 
-from trunkline_common import call_events
 from trunkline_common.call_events import CallEvent, DtmfReceived, Envelope
 from trunkline_common.frames import Fence
 from trunkline_transcripts import tables
-from trunkline_transcripts.entry import read
 from trunkline_transcripts.projection import project
 from trunkline_transcripts.rows import (
     ROW_TYPES,
@@ -38,11 +36,12 @@ def test_every_event_becomes_a_row_of_events() -> None:
 @pytest.mark.parametrize(
     ("event", "tables"),
     [
-        (started(), {"calls"}),
-        (attached(), {"calls"}),
+        (started(), {"calls", "owners"}),
+        (attached(), {"calls", "owners"}),
+        (event_logs.went_on(), {"calls", "owners", "takeovers"}),
         (model_connected(), {"calls", "model_sessions"}),
         (event_logs.model_lost(), {"model_sessions"}),
-        (ended(1), {"calls"}),
+        (ended(1), {"calls", "owners"}),
         (caller_turn(), {"turns"}),
         (agent_turn(), {"turns"}),
         (latency(), {"turns"}),
@@ -137,7 +136,7 @@ def test_a_call_is_answered_by_its_first_stream_and_held_by_its_last() -> None:
     (call,) = _rows(CallRow, [second, first])
 
     assert call.gateway == "g2"
-    assert call.answered_at == read(call_events.encode(first)).at
+    assert call.answered_at == event_logs.entries([first])[0].at
 
 
 def test_a_late_transcript_fills_its_place() -> None:
@@ -160,7 +159,7 @@ def test_a_latency_joins_its_turn() -> None:
 def test_the_order_of_a_batch_does_not_matter(seed: int) -> None:
     log = event_logs.taken_over("CA1") + event_logs.call("CA2")
 
-    assert _project(event_logs.shuffled(log, random.Random(seed))) == _project(log)
+    assert _project(event_logs.shuffled(log, random.Random(seed)), log) == _project(log)
 
 
 def test_rows_are_sorted_by_key_so_that_processes_lock_them_in_one_order() -> None:
@@ -174,7 +173,7 @@ def test_rows_are_sorted_by_key_so_that_processes_lock_them_in_one_order() -> No
         assert keys == sorted(set(keys))
 
 
-OF_THE_DATABASE = {"stored_at", "words"}
+OF_THE_DATABASE = {"stored_at", "superseded", "words"}
 
 
 @pytest.mark.parametrize("row_type", ROW_TYPES)
@@ -197,8 +196,10 @@ def test_every_column_is_in_the_key_or_in_one_group(row_type: type[Row]) -> None
     assert {*in_groups, *row_type.first, *row_type.key_columns} == set(row_type.__struct_fields__)
 
 
-def _project(log: Iterable[Envelope]) -> Mapping[type[Row], Sequence[Row]]:
-    return project(read(call_events.encode(envelope)) for envelope in log)
+def _project(
+    batch: Iterable[Envelope], log: Sequence[Envelope] | None = None
+) -> Mapping[type[Row], Sequence[Row]]:
+    return project(event_logs.entries(batch, log))
 
 
 def _rows(row_type: type[R], log: Iterable[Envelope]) -> list[R]:

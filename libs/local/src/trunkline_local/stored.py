@@ -24,7 +24,7 @@ select position, speaker, start_ms, response_ms, interrupted, heard_ms,
        coalesce(heard_text, text) as heard, text as said
   from turns
  where call_id = :call_id
- order by attach, assign, position"""
+ order by position"""
 
 LATENCY_SQL: Final = """\
 select twilio_to_gateway_ms, gateway_to_worker_ms, worker_to_model_ms, model_ms,
@@ -34,7 +34,9 @@ select twilio_to_gateway_ms, gateway_to_worker_ms, worker_to_model_ms, model_ms,
 
 _STORED_SQL: Final = """\
 select (select events_expected from calls where call_id = :call_id and ended_at is not null) as expected,
-       (select count(*) from events where call_id = :call_id) as stored"""
+       (select count(*)
+          from events join calls using (call_started_at, call_id)
+         where call_id = :call_id and array[attach, assign] = ended_from[1:2]) as stored"""
 
 _SESSIONS_SQL: Final = """\
 select data from events where call_id = :call_id and kind = 'model_connected' order by n"""

@@ -18,6 +18,7 @@ from trunkline_transcripts.database import Trouble
 
 ROLE: Final = "trunkline_analyst"
 VIEWS: Final = (
+    "call_owners",
     "call_summary",
     "conversation",
     "daily_usage",

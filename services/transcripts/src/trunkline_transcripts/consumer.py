@@ -2,6 +2,7 @@
 
 * A crash at any point delivers the events again, and the store takes them again without a trace.
 * While Postgres is away nothing is given up: the batch in hand is kept alive and tried again until it is stored.
+* The next batch is fetched while Postgres writes this one, and kept alive like it.
 * An event that can never be stored is halved out of its batch, copied to the dead letters and terminated, so that
   it stops nobody else. `max_deliver` stays infinite: JetStream would skip events in a long outage otherwise.
 """
@@ -22,6 +23,7 @@ from trunkline_common.bus import Bus
 from trunkline_common.call_events import EventError
 from trunkline_common.service import Life, ServiceError
 from trunkline_transcripts import metrics
+from trunkline_transcripts.catch_up import CatchUp
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.entry import Entry, read
 from trunkline_transcripts.projection import project
@@ -42,6 +44,8 @@ ACK_PENDING_MAX: Final = 5_000
 
 RETRY_MIN_S: Final = 0.1
 RETRY_MAX_S: Final = 5
+QUIET_CONFLICTS_MAX: Final = 3
+"""Conflicts are over at the second try, as a rule. One that is not is a lock that somebody holds."""
 WATCH_INTERVAL_S: Final = 2
 """How often the lag is read, and whether the consumer still exists."""
 
@@ -77,7 +81,11 @@ class Consumer:
         self._database_address = database_address
         self._life = life
         self._ack_wait_s: float = ACK_WAIT_S
+        self._catch_up = CatchUp()
         self._in_hand: Sequence[Msg] = ()
+        self._ahead: Sequence[Msg] = ()
+        self._left = 0
+        """Events in the log that nobody had fetched when the last of ours was delivered."""
 
     async def subscribe(self) -> None:
         """Create the streams and the durable consumer where they are missing, trying until JetStream answers."""
@@ -112,35 +120,42 @@ class Consumer:
         metrics.STORE_UP.set(1)
         async with asyncio.TaskGroup() as tasks:
             side_tasks = [tasks.create_task(self._keep_alive()), tasks.create_task(self._watch())]
+            fetching = tasks.create_task(self._fetch())
             while not self._life.stop_requested.is_set():
-                self._in_hand = await self._fetch()
+                await fetching
+                self._in_hand, self._ahead = self._ahead, ()
+                fetching = tasks.create_task(self._fetch())
                 try:
                     for messages in batches(self._in_hand):
                         await self._take(messages)
                 except _StopRequestedError:
-                    await self._hand_back()
+                    await self._hand_back(self._in_hand)
                 self._in_hand = ()
+            await fetching
+            await self._hand_back(self._ahead)
             for task in side_tasks:
                 task.cancel()
 
-    async def _fetch(self) -> list[Msg]:
+    async def _fetch(self) -> None:
+        """Fill `_ahead`; it stays empty when there is nothing, or no link."""
         # Requests made without a link would all be answered at once when it is back.
         if self._bus.is_connected:
             try:
-                return await self._subscription.fetch(BATCH_EVENTS_MAX, timeout=BATCH_WAIT_S)
+                self._ahead = await self._subscription.fetch(BATCH_EVENTS_MAX, timeout=BATCH_WAIT_S)
             except TimeoutError:
-                return []
+                return
             except BUS_ERRORS as error:
                 _log.warning("store-fetch-failed", why=str(error) or type(error).__name__)
+            else:
+                return
         await self._stop_or(BATCH_WAIT_S)
-        return []
 
     async def _take(self, messages: Sequence[Msg]) -> None:
         """Store a batch and acknowledge it; what cannot be read goes to the dead letters."""
         batch: list[_Delivery] = []
         for message in messages:
             try:
-                entry = read(message.data)
+                entry = read(message.data, message.metadata.sequence.stream)
             except EventError as error:
                 await self._set_aside(message, "unreadable", str(error))
                 continue
@@ -148,6 +163,7 @@ class Consumer:
         metrics.EVENTS_REDELIVERED.inc(sum(message.metadata.num_delivered > 1 for message in messages))
         metrics.NULS_REPLACED.inc(sum(delivery.entry.nuls_replaced for delivery in batch))
         metrics.EVENTS_UNKNOWN.inc(sum(delivery.entry.event is None for delivery in batch))
+        self._left = messages[-1].metadata.num_pending
         if batch:
             await self._settle(batch)
 
@@ -176,29 +192,49 @@ class Consumer:
         """
         rows = project(entries)
         clock = asyncio.get_running_loop().time
-        wait_s = RETRY_MIN_S
+        wait_s, tries = RETRY_MIN_S, 0
         while True:
             began = clock()
+            tries += 1
             try:
                 written = await self._store.write(rows)
             except StoreError as error:
                 metrics.STORE_FAILURES.labels(error.trouble).inc()
                 if error.trouble is Trouble.BAD_DATA:
                     raise
-                await self._wait_for_store(error, wait_s)
+                self._catch_up.failed(began)
+                await self._wait_for_store(error, wait_s, tries)
                 wait_s = min(2 * wait_s, RETRY_MAX_S)
             else:
-                if wait_s > RETRY_MIN_S:
+                if tries > 1:
                     self._life.resolved("postgres")
-                    _log.info("store-back")
-                metrics.STORE_UP.set(1)
-                metrics.BATCH_SECONDS.observe(clock() - began)
+                    _log.info("store-back", tries=tries)
+                self._count_batch(len(entries), began, clock())
                 return written
 
-    async def _wait_for_store(self, error: StoreError, wait_s: float) -> None:
-        if error.trouble is not Trouble.CONFLICT:
+    def _count_batch(self, events: int, began_at: float, now: float) -> None:
+        metrics.STORE_UP.set(1)
+        metrics.BATCH_SECONDS.observe(now - began_at)
+        caught_up = self._catch_up.stored(events, self._left, began_at, now)
+        metrics.STORE_RATE.set(self._catch_up.rate(now))
+        metrics.LAG_EVENTS.set(self._left)
+        if caught_up is not None:
+            _log.info(
+                "store-caught-up",
+                events=caught_up.events,
+                took_s=round(caught_up.took_s, 3),
+                away_s=round(caught_up.away_s, 3),
+                events_per_s=round(caught_up.events_per_s),
+            )
+
+    async def _wait_for_store(self, error: StoreError, wait_s: float, tries: int) -> None:
+        if error.trouble is not Trouble.CONFLICT or tries > QUIET_CONFLICTS_MAX:
             metrics.STORE_UP.set(0)
-            self._life.waiting("postgres", f"cannot store at {self._database_address}: {error}; trying again")
+            self._life.waiting(
+                "postgres",
+                f"cannot store at {self._database_address} ({error.trouble}): {error}; "
+                f"{tries} tries, the next in {wait_s:.1f} s, {RETRY_MAX_S} s apart at most",
+            )
         _log.warning("store-waiting", trouble=error.trouble, why=str(error), retry_s=wait_s)
         # Jitter keeps two processes from running into each other again.
         await self._stop_or(wait_s * random.uniform(0.5, 1))  # noqa: S311
@@ -235,14 +271,14 @@ class Consumer:
         while True:
             await asyncio.sleep(self._ack_wait_s / 3)
             with contextlib.suppress(*BUS_ERRORS):
-                for message in self._in_hand:
+                for message in (*self._in_hand, *self._ahead):
                     if not message.is_acked:
                         await message.in_progress()
 
-    async def _hand_back(self) -> None:
+    async def _hand_back(self, messages: Sequence[Msg]) -> None:
         """Let another process have the events at once."""
         with contextlib.suppress(*BUS_ERRORS):
-            for message in self._in_hand:
+            for message in messages:
                 if not message.is_acked:
                     await message.nak()
 
@@ -250,6 +286,7 @@ class Consumer:
         """Read the lag; subscribe again when the consumer is gone, as after JetStream lost its disk."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
+            metrics.STORE_RATE.set(self._catch_up.rate(asyncio.get_running_loop().time()))
             try:
                 await self._observe()
             except NotFoundError:

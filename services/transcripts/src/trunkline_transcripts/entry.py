@@ -8,13 +8,17 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
+import msgspec
+
 from trunkline_common import call_events, subjects
 from trunkline_common.call_events import CallEvent, Envelope, EventError
+from trunkline_common.frames import Fence
 
 _ESCAPED_NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 """The six characters that stand for a NUL in JSON. After an odd number of backslashes they are no escape."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class Entry(NamedTuple):
@@ -25,12 +29,30 @@ class Entry(NamedTuple):
     """What the envelope holds; None for a kind that this version does not know."""
     call_started_at: datetime
     at: datetime
+    sequence: int
+    """Its place in JetStream's log: what was written after what, whatever order it arrives in."""
     nuls_replaced: int
     """Postgres cannot store U+0000; each became U+FFFD."""
 
 
-def read(message: bytes) -> Entry:
-    """Return the event in `message`; raise `EventError` when this version cannot read or store it."""
+class Stored(NamedTuple):
+    """An event as it lies in `events`."""
+
+    call_started_at: datetime
+    call_id: str
+    attach: int
+    assign: int
+    n: int
+    at: datetime
+    kind: str
+    data: str
+    """JSON."""
+    sequence: int | None
+    """None: stored by a release that did not keep it."""
+
+
+def read(message: bytes, sequence: int) -> Entry:
+    """Return the event in `message`, the log's `sequence`th; raise `EventError` when this version cannot read or store it."""
     nuls_replaced = 0
     if rb"\u0000" in message:
         message, nuls_replaced = _ESCAPED_NUL.subn(rb"\1\\ufffd", message)
@@ -47,7 +69,38 @@ def read(message: bytes) -> Entry:
         except subjects.InvalidTokenError as error:
             raise EventError(f"no event: {error}") from None
     return Entry(
-        envelope, event, _moment(envelope.call_started_at_ms), _moment(envelope.at_ms), nuls_replaced
+        envelope=envelope,
+        event=event,
+        call_started_at=_moment(envelope.call_started_at_ms),
+        at=_moment(envelope.at_ms),
+        sequence=sequence,
+        nuls_replaced=nuls_replaced,
+    )
+
+
+def reread(stored: Stored) -> Entry:
+    """Return the event in a row of `events`; its kind may be one that this version could not read then, or cannot now."""
+    at_ms = (stored.at - _EPOCH) // _MILLISECOND
+    envelope = Envelope(
+        call_id=stored.call_id,
+        call_started_at_ms=(stored.call_started_at - _EPOCH) // _MILLISECOND,
+        fence=Fence(stored.attach, stored.assign),
+        n=stored.n,
+        at_ms=at_ms,
+        kind=stored.kind,
+        data=msgspec.Raw(stored.data.encode()),
+    )
+    try:
+        event = call_events.open_envelope(envelope)
+    except EventError:
+        event = None
+    return Entry(
+        envelope=envelope,
+        event=event,
+        call_started_at=stored.call_started_at,
+        at=stored.at,
+        sequence=stored.sequence or 0,
+        nuls_replaced=0,
     )
 
 

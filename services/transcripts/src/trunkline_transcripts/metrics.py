@@ -17,6 +17,14 @@ EVENTS_UNKNOWN: Final = Counter(
     "trunkline_transcripts_events_unknown",
     "Events of a kind that this version does not know: kept in `events` and in no other table.",
 )
+EVENTS_SUPERSEDED: Final = Counter(
+    "trunkline_transcripts_events_superseded",
+    "Events that an owner wrote after another one had gone on with the call: kept in `events`, and marked.",
+)
+CALLS_REBUILT: Final = Counter(
+    "trunkline_transcripts_calls_rebuilt",
+    "Times that the rows of a call with several owners were made anew from its events.",
+)
 NULS_REPLACED: Final = Counter(
     "trunkline_transcripts_nuls_replaced",
     "NUL characters replaced by U+FFFD, because Postgres cannot store them.",
@@ -40,6 +48,9 @@ BATCH_SECONDS: Final = Histogram(
     "trunkline_transcripts_batch_seconds",
     "Time of one transaction that was committed.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+)
+STORE_RATE: Final = Gauge(
+    "trunkline_transcripts_events_per_second", "Events that this process stored a second, over the last five."
 )
 LAG_EVENTS: Final = Gauge(
     "trunkline_transcripts_lag_events", "Events in the log that no process of this service has fetched yet."

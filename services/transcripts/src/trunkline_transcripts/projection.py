@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from trunkline_common import call_events
 from trunkline_common.call_events import (
@@ -18,6 +19,7 @@ from trunkline_common.call_events import (
     CallerTurn,
     CallEvent,
     CallStarted,
+    CallTakenOver,
     LimitReached,
     ModelConnected,
     ModelLost,
@@ -28,6 +30,7 @@ from trunkline_common.call_events import (
     TurnLatency,
     Usage,
 )
+from trunkline_common.frames import Fence
 from trunkline_transcripts.entry import Entry
 from trunkline_transcripts.rows import (
     ROW_TYPES,
@@ -35,7 +38,9 @@ from trunkline_transcripts.rows import (
     EventRow,
     LimitRow,
     ModelSessionRow,
+    OwnerRow,
     Row,
+    TakeoverRow,
     ToolCallRow,
     TranscriptionUsageRow,
     TransferRow,
@@ -47,6 +52,10 @@ AGENT_TURN_REVISION: Final = 1
 """An agent's turn is told once, when it is over."""
 LATENCY_REVISION: Final = 0
 """A latency tells who speaks and where; any turn is newer."""
+_OLDER_THAN_ALL: Final = -1
+"""The revision of a turn that a later owner has told again: only its latency may still be news."""
+
+FIRST_OWNER: Final = Fence(1, 1)
 
 Rows = Mapping[type[Row], Sequence[Row]]
 """What a batch writes, by table: sorted by key, and no key twice. A table that it does not write is not there."""
@@ -67,6 +76,25 @@ def project(entries: Iterable[Entry]) -> Rows:
     return {row_type: [rows[key] for key in sorted(rows)] for row_type, rows in tables.items()}
 
 
+def project_anew(entries: Iterable[Entry]) -> Rows:
+    """Return the rows of one call that only its owners may tell, from all events that are not superseded.
+
+    A turn that two owners told is there once, as the later one told it.
+    """
+    rows = {row_type: of_table for row_type, of_table in project(entries).items() if row_type.of_owner_only}
+    turns: dict[str, TurnRow] = {}
+    # In the order of the key the later owner comes behind.
+    for turn in rows.get(TurnRow, ()):
+        assert isinstance(turn, TurnRow), "the mapping is by type"
+        earlier = turns.get(turn.item_id)
+        if earlier is not None:
+            earlier = replace(earlier, attach=turn.attach, assign=turn.assign, revision=_OLDER_THAN_ALL)
+        turns[turn.item_id] = turn if earlier is None else turn.absorb(earlier)
+    if turns:
+        rows[TurnRow] = sorted(turns.values(), key=attrgetter("key"))
+    return rows
+
+
 def _told_by(entry: Entry) -> Iterator[Row]:
     """Yield the event itself, and what it tells of a call, a turn, a response and so on."""
     envelope = entry.envelope
@@ -80,10 +108,17 @@ def _told_by(entry: Entry) -> Iterator[Row]:
         at=entry.at,
         kind=envelope.kind,
         data=envelope.data,
+        sequence=entry.sequence,
     )
     match entry.event:
-        case CallStarted() | CallAttached() | CallEnded() as event:
+        case CallStarted() | CallAttached() | CallTakenOver() | CallEnded() as event:
+            yield _owner_row(entry, event)
             yield _call_row(entry, event)
+            if isinstance(event, CallTakenOver):
+                yield TakeoverRow(
+                    **_of_event(entry),
+                    **_same(event, TakeoverRow) | {"previous_fence": event.previous_fence or None},
+                )
         case ModelConnected() as event:
             yield _call_row(entry, event)
             yield _model_session_row(entry, event)
@@ -103,13 +138,39 @@ def _told_by(entry: Entry) -> Iterator[Row]:
             yield LimitRow(**_of_event(entry), limit_name=limit, at_ms=at_ms)
 
 
-def _call_row(entry: Entry, event: CallStarted | CallAttached | ModelConnected | CallEnded) -> CallRow:
+def _owner_row(entry: Entry, event: CallStarted | CallAttached | CallTakenOver | CallEnded) -> OwnerRow:
+    owner, n = _of_owner(entry), entry.envelope.n
+    match event:
+        case CallStarted() | CallTakenOver():
+            return OwnerRow(
+                **owner, began_at=entry.at, first_sequence=entry.sequence, worker=event.worker, worker_n=n
+            )
+        case CallAttached():
+            return OwnerRow(**owner, began_at=entry.at, first_sequence=entry.sequence)
+        case CallEnded():
+            return OwnerRow(
+                **owner,
+                ended_at=entry.at,
+                reason=event.reason,
+                events_expected=event.events_expected,
+                ended_n=n,
+            )
+
+
+def _call_row(
+    entry: Entry, event: CallStarted | CallAttached | CallTakenOver | ModelConnected | CallEnded
+) -> CallRow:
     call, number = _of_call(entry), (*entry.envelope.fence, entry.envelope.n)
+    if entry.envelope.fence > FIRST_OWNER and not isinstance(event, ModelConnected):
+        # Whatever an owner before this one said of the end, the call went on.
+        call["ended_from"] = number
     match event:
         case CallStarted():
-            return CallRow(**call, **_same(event, CallRow), started_from=number)
+            return CallRow(**call, **_same(event, CallRow), started_from=number, worker_from=number)
         case CallAttached():
             return CallRow(**call, **_same(event, CallRow), answered_at=entry.at, attached_from=number)
+        case CallTakenOver():
+            return CallRow(**call, worker=event.worker, worker_from=number)
         case ModelConnected():
             return CallRow(
                 **call,
@@ -119,7 +180,7 @@ def _call_row(entry: Entry, event: CallStarted | CallAttached | ModelConnected |
                 model_from=number,
             )
         case CallEnded():
-            return CallRow(**call, **_same(event, CallRow), ended_at=entry.at, ended_from=number)
+            return CallRow(**call | {"ended_from": number}, **_same(event, CallRow), ended_at=entry.at)
 
 
 def _turn_row(entry: Entry, event: CallerTurn | AgentTurn | TurnLatency) -> TurnRow:

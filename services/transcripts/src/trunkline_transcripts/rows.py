@@ -34,6 +34,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Without one, a row is made by a single event, and never changes."""
     first: ClassVar[tuple[str, ...]] = ()
     """Columns outside the groups, of which the lowest value is kept."""
+    of_owner_only: ClassVar[bool] = False
+    """Whether what a superseded owner wrote tells nothing here. What cost money or acted outside counts all the same."""
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -77,6 +79,28 @@ class EventRow(_OfEvent, frozen=True, kw_only=True, omit_defaults=True):
 
     kind: str
     data: msgspec.Raw
+    sequence: int
+
+
+class OwnerRow(_OfOwner, frozen=True, kw_only=True, omit_defaults=True):
+    """A row of `owners`."""
+
+    table = "owners"
+    key_columns = ("call_started_at", "call_id", "attach", "assign")
+    groups = (
+        Group("worker_n", ("worker",)),
+        Group("ended_n", ("ended_at", "reason", "events_expected")),
+    )
+    first = ("began_at", "first_sequence")
+
+    began_at: datetime | None = None
+    first_sequence: int | None = None
+    worker: str | None = None
+    worker_n: int | None = None
+    ended_at: datetime | None = None
+    reason: str | None = None
+    events_expected: int | None = None
+    ended_n: int | None = None
 
 
 class CallRow(_OfCall, frozen=True, kw_only=True, omit_defaults=True):
@@ -85,7 +109,8 @@ class CallRow(_OfCall, frozen=True, kw_only=True, omit_defaults=True):
     table = "calls"
     key_columns = ("call_started_at", "call_id")
     groups = (
-        Group("started_from", ("caller", "called", "agent", "worker")),
+        Group("started_from", ("caller", "called", "agent")),
+        Group("worker_from", ("worker",)),
         Group("attached_from", ("gateway", "stream_sid")),
         Group("model_from", ("model", "model_session_id", "model_connect_ms")),
         Group(
@@ -94,6 +119,7 @@ class CallRow(_OfCall, frozen=True, kw_only=True, omit_defaults=True):
         ),
     )
     first = ("answered_at",)
+    of_owner_only = True
 
     caller: str | None = None
     called: str | None = None
@@ -115,12 +141,14 @@ class CallRow(_OfCall, frozen=True, kw_only=True, omit_defaults=True):
     interruptions: int | None = None
     events_expected: int | None = None
     ended_from: EventNumber | None = None
+    worker_from: EventNumber | None = None
 
 
 class TurnRow(_OfOwner, frozen=True, kw_only=True, omit_defaults=True):
     """A row of `turns`."""
 
     table = "turns"
+    of_owner_only = True
     key_columns = ("call_started_at", "call_id", "attach", "assign", "item_id")
     groups = (
         Group(
@@ -255,16 +283,31 @@ class TransferRow(_OfEvent, frozen=True, kw_only=True, omit_defaults=True):
     """A row of `transfers`."""
 
     table = "transfers"
+    of_owner_only = True
 
     target: str
     status: str
     at_ms: int
 
 
+class TakeoverRow(_OfEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A row of `takeovers`."""
+
+    table = "takeovers"
+    of_owner_only = True
+
+    worker: str
+    cause: str
+    previous_fence: str | None = None
+    items: int
+    lost_ms: float | None = None
+
+
 class LimitRow(_OfEvent, frozen=True, kw_only=True, omit_defaults=True):
     """A row of `limits_reached`."""
 
     table = "limits_reached"
+    of_owner_only = True
 
     limit_name: str
     at_ms: int
@@ -272,6 +315,7 @@ class LimitRow(_OfEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 ROW_TYPES: Final[tuple[type[Row], ...]] = (
     EventRow,
+    OwnerRow,
     CallRow,
     TurnRow,
     UsageRow,
@@ -280,6 +324,7 @@ ROW_TYPES: Final[tuple[type[Row], ...]] = (
     ModelSessionRow,
     TransferRow,
     LimitRow,
+    TakeoverRow,
 )
 """Every table, in the order in which all processes write them: with rows sorted by key nobody deadlocks."""
 

@@ -29,7 +29,7 @@ def _on_conflict(row_type: type[Row]) -> str:
         for column in (*group.columns, group.version)
     ]
     kept += [f"{column} = least(stored.{column}, excluded.{column})" for column in row_type.first]
-    changes = [*news.values(), *(f"excluded.{column} < stored.{column}" for column in row_type.first)]
+    changes = [*news.values(), *(_is_earlier(column) for column in row_type.first)]
     key = ", ".join(row_type.key_columns)
     return f"({key}) do update set {', '.join(kept)} where {' or '.join(changes)}"
 
@@ -38,3 +38,8 @@ def _is_newer(version: str) -> str:
     # Null is below all.
     first = f"excluded.{version} is not null and stored.{version} is null"
     return f"coalesce(excluded.{version} > stored.{version}, {first})"
+
+
+def _is_earlier(column: str) -> str:
+    first = f"excluded.{column} is not null and stored.{column} is null"
+    return f"coalesce(excluded.{column} < stored.{column}, {first})"

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections import Counter
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, cast
 
 import msgspec
 from sqlalchemy import CursorResult, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from trunkline_transcripts import database, statements
+from trunkline_common import log
+from trunkline_transcripts import database, metrics, statements, superseded
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.projection import Rows
-from trunkline_transcripts.rows import ROW_TYPES, Row
+from trunkline_transcripts.rows import ROW_TYPES, EventRow, Row
 
 TRANSACTION_TIMEOUT_S: Final = 10
 """A full batch takes 20 ms; beyond this the server hangs or the link is dead."""
@@ -20,6 +22,8 @@ STATEMENTS: Final = {row_type: text(statements.write(row_type)) for row_type in 
 
 Written = Counter[type[Row]]
 """Rows that were inserted or changed, by table. The others were there already, or newer."""
+
+_log = log.get(__name__)
 
 
 class StoreError(Exception):
@@ -37,24 +41,53 @@ class Store:
         self._engine = engine
 
     async def write(self, rows: Rows) -> Written:
-        """Write the rows in one transaction; on return it is committed. Raises `StoreError`."""
+        """Write the rows in one transaction; on return it is committed. Raises `StoreError`.
+
+        Calls that another owner went on with are set right in transactions of their own, see `superseded`.
+        """
         try:
             async with asyncio.timeout(TRANSACTION_TIMEOUT_S):
-                return await self._transaction(rows)
+                async with self._engine.begin() as connection:
+                    written = await _write(connection, rows)
+                succeeded = await self._calls_with_successors(rows)
+            for events in succeeded:
+                async with asyncio.timeout(TRANSACTION_TIMEOUT_S):
+                    await self._settle(events)
         except database.ERRORS as error:
             trouble = database.trouble(error)
             if trouble is not Trouble.BAD_DATA:
                 # The next attempt connects anew: behind a failover the same address is another server.
                 await self._engine.dispose()
             raise StoreError(trouble, database.describe(error)) from error
-
-    async def _transaction(self, rows: Rows) -> Written:
-        written: Written = Counter()
-        async with self._engine.begin() as connection:
-            for row_type in ROW_TYPES:
-                if of_table := rows.get(row_type):
-                    array = msgspec.json.encode(of_table).decode()
-                    result = await connection.execute(STATEMENTS[row_type], {"rows": array})
-                    assert isinstance(result, CursorResult), "only a select returns another"
-                    written[row_type] = result.rowcount
         return written
+
+    async def _calls_with_successors(self, rows: Rows) -> list[superseded.Events]:
+        written = cast(Sequence[EventRow], rows.get(EventRow, ()))
+        if not written:
+            return []
+        async with self._engine.connect() as connection:
+            # One round trip instead of three: what was committed is there for any statement.
+            at_once = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            return await superseded.calls_with_successors(at_once, written)
+
+    async def _settle(self, events: superseded.Events) -> None:
+        async with self._engine.begin() as connection:
+            found = await superseded.settle(connection, events)
+            if found.rows is not None:
+                await _write(connection, found.rows)
+        if found.rows is not None:
+            metrics.CALLS_REBUILT.inc()
+        if found.marked:
+            metrics.EVENTS_SUPERSEDED.inc(found.marked)
+            _log.warning("events-superseded", call_id=events.call_id, events=found.marked)
+
+
+async def _write(connection: AsyncConnection, rows: Rows) -> Written:
+    written: Written = Counter()
+    for row_type in ROW_TYPES:
+        if of_table := rows.get(row_type):
+            array = msgspec.json.encode(of_table).decode()
+            result = await connection.execute(STATEMENTS[row_type], {"rows": array})
+            assert isinstance(result, CursorResult), "only a select returns another"
+            written[row_type] = result.rowcount
+    return written

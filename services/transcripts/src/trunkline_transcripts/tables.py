@@ -5,35 +5,32 @@ midnight on the 31st stays together. A call that another worker takes over, or t
 again, continues under the next fence (`attach`, `assign`).
 """
 
-from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     Boolean,
     Column,
     Computed,
     Date,
-    DateTime,
     Double,
     Index,
     Integer,
-    MetaData,
     Numeric,
-    PrimaryKeyConstraint,
-    Table,
     Text,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
-from sqlalchemy.schema import SchemaItem
 
+from trunkline_transcripts.columns import MOMENT, by_month, metadata, of_call, of_event, of_owner
+from trunkline_transcripts.owner_tables import owners, takeovers
 from trunkline_transcripts.rows import (
     CallRow,
     EventRow,
     LimitRow,
     ModelSessionRow,
-    Row,
     ToolCallRow,
     TranscriptionUsageRow,
     TransferRow,
@@ -41,68 +38,45 @@ from trunkline_transcripts.rows import (
     UsageRow,
 )
 
-_MOMENT: Final = DateTime(timezone=True)
+__all__ = ["metadata", "owners", "takeovers"]
 
-metadata: Final = MetaData()
-
-
-def _of_call() -> Iterator[Column[Any]]:
-    yield Column("call_started_at", _MOMENT, comment="When the call reached us.")
-    yield Column("call_id", Text, comment="Twilio's CallSid.")
-
-
-def _of_owner() -> Iterator[Column[Any]]:
-    yield from _of_call()
-    yield Column("attach", Integer, comment="How often Twilio had attached the call to us: 1, 2, …")
-    yield Column(
-        "assign", Integer, comment="How often a worker had been assigned within this attach: 1, 2, …"
-    )
-
-
-def _of_event(at: str) -> Iterator[Column[Any]]:
-    yield from _of_owner()
-    yield Column(
-        "n", Integer, comment="Number of the event that this row comes from, under its attach and assign."
-    )
-    yield Column("at", _MOMENT, nullable=False, comment=at)
-
-
-def _by_month(row_type: type[Row], *parts: SchemaItem, comment: str) -> Table:
-    """Return the table; its key, the same for the code and the database, is the row's."""
-    return Table(
-        row_type.table,
-        metadata,
-        *parts,
-        PrimaryKeyConstraint(*row_type.key_columns),
-        postgresql_partition_by="range (call_started_at)",
-        comment=comment,
-    )
-
-
-events: Final = _by_month(
+events: Final = by_month(
     EventRow,
-    *_of_owner(),
+    *of_owner(),
     Column(
         "n", Integer, comment="Number of the event under its attach and assign: 0, 1, 2, … without holes."
     ),
     Column(
-        "at", _MOMENT, nullable=False, comment="When it happened, by the clock of the worker that wrote it."
+        "at", MOMENT, nullable=False, comment="When it happened, by the clock of the worker that wrote it."
     ),
     Column("kind", Text, nullable=False, comment="What happened: call_started, turn_caller, turn_agent, …"),
     Column("data", JSONB, nullable=False, comment="The event itself; its fields depend on the kind."),
     Column(
         "stored_at",
-        _MOMENT,
+        MOMENT,
         nullable=False,
         server_default=func.now(),
         comment="When this row was written, by the clock of the database.",
     ),
+    Column(
+        "sequence",
+        BigInteger,
+        comment="Its place in the event log of all calls. Null: stored before it was kept.",
+    ),
+    Column(
+        "superseded",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="Whether it was written after another owner had begun. It tells nothing of the call any more.",
+    ),
+    Index("events_superseded", "call_started_at", "call_id", postgresql_where=text("superseded")),
     comment="Every call's event log as the workers wrote it. The other tables are made from it.",
 )
 
-calls: Final = _by_month(
+calls: Final = by_month(
     CallRow,
-    *_of_call(),
+    *of_call(),
     Column("caller", Text, comment="Who called: a phone number as Twilio gave it. Personal data."),
     Column("called", Text, comment="The number that was called."),
     Column("agent", Text, comment="Name of the agent profile that answered."),
@@ -110,7 +84,7 @@ calls: Final = _by_month(
     Column(
         "started_from",
         ARRAY(Integer),
-        comment="The event that caller, called, agent and worker come from: attach, assign, n.",
+        comment="The event that caller, called and agent come from: attach, assign, n.",
     ),
     Column(
         "gateway",
@@ -120,7 +94,7 @@ calls: Final = _by_month(
     Column("stream_sid", Text, comment="Twilio's name of that stream."),
     Column(
         "answered_at",
-        _MOMENT,
+        MOMENT,
         comment="When Twilio's stream first reached a worker. Null: the caller was never connected.",
     ),
     Column(
@@ -140,8 +114,8 @@ calls: Final = _by_month(
     ),
     Column(
         "ended_at",
-        _MOMENT,
-        comment="When the call ended. Null: it is going on, or its end is not stored yet.",
+        MOMENT,
+        comment="When its last owner ended the call. Null: it is going on, or its end is not stored yet.",
     ),
     Column("duration_ms", Integer, comment="How long caller and agent were connected, in media time."),
     Column(
@@ -154,27 +128,28 @@ calls: Final = _by_month(
     Column(
         "events_expected",
         Integer,
-        comment="How many rows of events the last attach and assign wrote. Fewer rows there: some are missing.",
+        comment="How many rows of events the last owner wrote; see owners for those before it.",
     ),
     Column(
         "ended_from",
         ARRAY(Integer),
-        comment="The event that the columns about the end come from: attach, assign, n.",
+        comment="The event that the columns about the end come from, or a later owner's first: attach, assign, n.",
     ),
+    Column("worker_from", ARRAY(Integer), comment="The event that worker comes from: attach, assign, n."),
     Index("calls_call_id", "call_id"),
     comment="One row per call. Where several events tell the same, the one with the highest attach and assign counts.",
 )
 
-turns: Final = _by_month(
+turns: Final = by_month(
     TurnRow,
-    *_of_owner(),
+    *of_owner(),
     Column("item_id", Text, comment="The model's name of this piece of the conversation."),
     Column("speaker", Text, nullable=False, comment="caller or agent."),
     Column(
         "position",
         Integer,
         nullable=False,
-        comment="Place in the conversation. Read a call in the order of attach, assign, position.",
+        comment="Place in the conversation, counted on from owner to owner: read a call in this order.",
     ),
     Column("start_ms", Integer, comment="When the turn began, in ms since the call's first audio."),
     Column("end_ms", Integer, comment="When it ended; for the agent: when its last heard audio was played."),
@@ -230,9 +205,9 @@ turns: Final = _by_month(
     comment="What was said, turn by turn, what of it was heard, and how fast the agent answered.",
 )
 
-usage: Final = _by_month(
+usage: Final = by_month(
     UsageRow,
-    *_of_event("When the response was over, by the clock of the worker."),
+    *of_event("When the response was over, by the clock of the worker."),
     Column("response_id", Text, nullable=False, comment="The model's name of the response."),
     Column(
         "input_tokens",
@@ -270,9 +245,9 @@ usage: Final = _by_month(
     comment="The tokens of each response, as the model counted them.",
 )
 
-transcription_usage: Final = _by_month(
+transcription_usage: Final = by_month(
     TranscriptionUsageRow,
-    *_of_event("When the text came, by the clock of the worker."),
+    *of_event("When the text came, by the clock of the worker."),
     Column("item_id", Text, nullable=False, comment="The caller's turn that was written down, as in turns."),
     Column("model", Text, comment="The model that wrote it down."),
     Column("seconds", Double, comment="How much speech was billed. Null: this model is billed by tokens."),
@@ -283,11 +258,11 @@ transcription_usage: Final = _by_month(
     comment="What writing down each turn of the caller took: billed apart from the responses.",
 )
 
-tool_calls: Final = _by_month(
+tool_calls: Final = by_month(
     ToolCallRow,
-    *_of_call(),
+    *of_call(),
     Column("tool_call_id", Text, comment="The model's name of this call of a tool."),
-    Column("called_at", _MOMENT, comment="When the model called the tool, by the clock of the worker."),
+    Column("called_at", MOMENT, comment="When the model called the tool, by the clock of the worker."),
     Column("item_id", Text, comment="The model's name of this piece of the conversation."),
     Column("name", Text, comment="The tool's name."),
     Column(
@@ -301,7 +276,7 @@ tool_calls: Final = _by_month(
         ARRAY(Integer),
         comment="The event that the columns above come from: attach, assign, n.",
     ),
-    Column("returned_at", _MOMENT, comment="When the model was given the answer. Null: not (yet)."),
+    Column("returned_at", MOMENT, comment="When the model was given the answer. Null: not (yet)."),
     Column(
         "outcome",
         Text,
@@ -322,13 +297,13 @@ tool_calls: Final = _by_month(
     comment="Every call of a tool by the model, with its answer.",
 )
 
-model_sessions: Final = _by_month(
+model_sessions: Final = by_month(
     ModelSessionRow,
-    *_of_owner(),
+    *of_owner(),
     Column("session", Integer, comment="Number of the model's session under its attach and assign: 1, 2, …"),
     Column(
         "connected_at",
-        _MOMENT,
+        MOMENT,
         comment="When the model had accepted its configuration. Null: it never did.",
     ),
     Column("model", Text, comment="The model."),
@@ -350,16 +325,16 @@ model_sessions: Final = _by_month(
     ),
     Column("items", Integer, comment="Items of the conversation so far that it was given."),
     Column("connected_n", Integer, comment="Number of the event that the columns above come from."),
-    Column("lost_at", _MOMENT, comment="When it was refused or lost. Null: it was not, or not yet."),
+    Column("lost_at", MOMENT, comment="When it was refused or lost. Null: it was not, or not yet."),
     Column("lost_reason", Text, comment="Why: an error code of the model, close-<code> or connect-<what>."),
     Column("lost_fatal", Boolean, comment="Whether trying again could not help."),
     Column("lost_n", Integer, comment="Number of the event that the columns about the loss come from."),
     comment="Every session with the model: opened, restored or rotated, and how it was lost.",
 )
 
-transfers: Final = _by_month(
+transfers: Final = by_month(
     TransferRow,
-    *_of_event("When this became known, by the clock of the worker."),
+    *of_event("When this became known, by the clock of the worker."),
     Column(
         "target", Text, nullable=False, comment="Name of the target in the agent profile, not its number."
     ),
@@ -373,9 +348,9 @@ transfers: Final = _by_month(
     comment="Each step of putting a caller through to somebody.",
 )
 
-limits_reached: Final = _by_month(
+limits_reached: Final = by_month(
     LimitRow,
-    *_of_event("When it was reached, by the clock of the worker."),
+    *of_event("When it was reached, by the clock of the worker."),
     Column("limit_name", Text, nullable=False, comment="minutes, silence, cost or tools."),
     Column("at_ms", Integer, nullable=False, comment="The same moment in ms since the call's first audio."),
     comment="Each limit of the agent profile that a call reached.",
