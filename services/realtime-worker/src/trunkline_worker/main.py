@@ -34,7 +34,7 @@ def command() -> None:
     async def body(life: Life) -> None:
         bus = await Bus.connect(variables, life)
         try:
-            await bus.ensure_event_stream()
+            await bus.ensure_event_stream(variables.event_replicas)
             await Host(variables, bus, profiles, prices).run(life)
         finally:
             await bus.close()

@@ -127,6 +127,12 @@ class WorkerSettings(ModelSettings):
         allow_inf_nan=False,
         description="what all calls of a day (UTC) may cost together; then no new one is taken; 0: no limit",
     )
+    event_replicas: int = Field(
+        1,
+        ge=1,
+        le=5,
+        description="NATS servers that keep each event; counts for the process that creates the stream",
+    )
     host: str = Field("127.0.0.1", description="address of the health and metrics pages")
     metrics_port: int = Field(9101, ge=0, le=65535, description="port of the health and metrics pages")
 

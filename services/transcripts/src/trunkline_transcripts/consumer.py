@@ -75,11 +75,12 @@ class _Delivery(NamedTuple):
 class Consumer:
     """One process's share of the durable consumer `store`."""
 
-    def __init__(self, bus: Bus, store: Store, database_address: str, life: Life) -> None:
+    def __init__(self, bus: Bus, store: Store, database_address: str, life: Life, replicas: int) -> None:
         self._bus = bus
         self._store = store
         self._database_address = database_address
         self._life = life
+        self._replicas = replicas
         self._ack_wait_s: float = ACK_WAIT_S
         self._catch_up = CatchUp()
         self._in_hand: Sequence[Msg] = ()
@@ -92,7 +93,7 @@ class Consumer:
         wait_s = RETRY_MIN_S
         while True:
             try:
-                await self._bus.ensure_event_stream()
+                await self._bus.ensure_event_stream(self._replicas)
                 await self._ensure_dead_letter_stream()
                 self._subscription = await self._bus.jetstream.pull_subscribe(
                     subjects.EVERY_EVENT,
@@ -313,7 +314,7 @@ class Consumer:
         try:
             await self._bus.jetstream.stream_info(DEAD_LETTER_STREAM)
         except NotFoundError:
-            await self._bus.jetstream.add_stream(_dead_letter_stream())
+            await self._bus.jetstream.add_stream(_dead_letter_stream(self._replicas))
 
     async def _stop_or(self, timeout_s: float) -> None:
         """Wait until the service is asked to stop, at most so long."""
@@ -354,7 +355,7 @@ def _consumer_config() -> ConsumerConfig:
     )
 
 
-def _dead_letter_stream() -> StreamConfig:
+def _dead_letter_stream(replicas: int) -> StreamConfig:
     return StreamConfig(
         name=DEAD_LETTER_STREAM,
         description="Events that could not be stored, as they came, with the reason in their headers",
@@ -362,4 +363,5 @@ def _dead_letter_stream() -> StreamConfig:
         discard=DiscardPolicy.OLD,
         max_bytes=DEAD_LETTER_MAX_BYTES,
         max_age=DEAD_LETTER_MAX_AGE_S,
+        num_replicas=replicas,
     )

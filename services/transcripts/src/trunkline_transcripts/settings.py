@@ -35,5 +35,11 @@ class DatabaseSettings(CommonSettings):
 class TranscriptsSettings(DatabaseSettings):
     """What `trunkline transcripts` reads."""
 
+    event_replicas: int = Field(
+        1,
+        ge=1,
+        le=5,
+        description="NATS servers that keep each event; counts for the process that creates the stream",
+    )
     host: str = Field("127.0.0.1", description="address of the health and metrics pages")
     metrics_port: int = Field(9102, ge=0, le=65535, description="port of the health and metrics pages")
