@@ -7,7 +7,7 @@ when the next `Tick` is due. `now` is a monotonic time in seconds.
 
 The life of a call:
 
-    OFFERED ──Attached──▶ TALKING ──stream lost──▶ ORPHANED ──Attached──▶ TALKING
+    OFFERED ──Attached──▶ TALKING ──stream lost──▶ ORPHANED ──Attached, or heard again──▶ TALKING
        │                     │                        │
        └────── too long ─────┴── caller hung up ──────┴──── too long ───▶ LINGERING ──▶ ENDED
 
@@ -34,6 +34,7 @@ from trunkline_worker.limits import LimitWatch, Moment
 from trunkline_worker.model_link import Link, ModelLink
 from trunkline_worker.prices import NO_PRICES, PriceList
 from trunkline_worker.resample import ResamplerKind
+from trunkline_worker.rescue import Rescue
 from trunkline_worker.spend import Spend
 from trunkline_worker.tools import Departure
 
@@ -73,6 +74,9 @@ _STOPPED_FOR_GOOD: Final = {
 }
 """Every other reason leaves the caller on the line: Twilio may attach the call again."""
 
+_NO_SIGNS: Final = (events.Attached, events.StreamStopped)
+"""What comes from a gateway and is no sign of the stream before."""
+
 _OURS: Final = {
     *(Verdict.MODEL_LOST, Verdict.MODEL_REFUSED, Verdict.RATE_LIMITED),
     *(Verdict.WORKER_STOPPED, Verdict.GATEWAY_LOST),
@@ -102,6 +106,7 @@ class Call:
         self._deadline: float | None = None
         """End of OFFERED, ORPHANED, LEAVING or LINGERING."""
         self._absence: Absence | None = None
+        self._rescue = Rescue()
         self._verdict = Verdict.NEVER_ATTACHED
         self._gateway_heard_at = 0.0
         self._greeted = False
@@ -144,6 +149,7 @@ class Call:
             self._deadline,
             self._model.wake_at(),
             silence_at,
+            self._rescue.wake_at() if self.state is State.ORPHANED else None,
             dialogue_at,
             self._dialogue.filler.wake_at(),
             self._dialogue.actions.wake_at(),
@@ -154,11 +160,11 @@ class Call:
         """Apply one event and return everything that follows from it."""
         if self.state is State.ENDED:
             return []
-        if isinstance(event, events.CallerAudio):
+        if isinstance(event, events.CallerAudio) and self.state is not State.ORPHANED:
             # Fifty times a second: it changes neither the call's state nor its link to the model.
             self._gateway_heard_at = now
             return self._dialogue.caller_audio(event.t_ms, event.ulaw, now)
-        commands = self._apply(event, now)
+        commands = [*self._hear_again(event, now), *self._apply(event, now)]
         if self.state is State.TALKING:
             commands += self._leave_if_heard(now)
         if self.state is State.TALKING:
@@ -177,6 +183,8 @@ class Call:
         if isinstance(event, events.GatewayEvent):
             self._gateway_heard_at = now
         match event:
+            case events.CallerAudio(t_ms, ulaw):
+                return self._dialogue.caller_audio(t_ms, ulaw, now)
             case events.MarkPlayed(name):
                 return self._dialogue.mark_played(name, now)
             case events.Attached(gateway, stream_sid):
@@ -194,12 +202,15 @@ class Call:
             case events.LineMeasured(twilio_rtt_ms, bus_rtt_ms):
                 self._dialogue.line_measured(twilio_rtt_ms, bus_rtt_ms)
                 return []
+            case events.RedirectAnswered(answer):
+                self._rescue.answered(answer, now)
+                return []
+            case events.OverAtTwilio():
+                return self._on_over_at_twilio(now)
             case events.Tick():
                 return self._on_tick(now)
             case events.WorkerStopping():
                 return self._hang_up(Verdict.WORKER_STOPPED, now)
-            case events.CallerAudio():
-                raise AssertionError("handled above")
             case _:
                 return self._on_model(event, now)
 
@@ -214,22 +225,45 @@ class Call:
             commands += self._dialogue.suspend(now)
         self.state = State.TALKING
         self._deadline = None
-        commands += self._come_back(now)
+        commands += [*self._rescue.ended("attached", now), *self._come_back(now)]
         commands += [*self._dialogue.resume(now), *self._greet_once(now)]
         return [*commands, *self._unless_lost(now)]
 
     def _on_stream_stopped(self, reason: StopReason, now: float) -> list[Command]:
         verdict = _STOPPED_FOR_GOOD.get(reason)
+        if verdict is Verdict.CALLER_HUNG_UP and self._rescue.is_moving(now):
+            # It was redirected, or the caller hung up: then Twilio says so when it is asked again.
+            self._rescue.caller_stopped = True
+            verdict = None
         if self.state is State.LINGERING or (self.state is State.LEAVING and verdict is None):
             return []
         commands = self._dialogue.suspend(now)
         if verdict is None:
-            self.state = State.ORPHANED
-            self._deadline = now + ORPHAN_S
+            if self.state is not State.ORPHANED:
+                self.state, self._deadline = State.ORPHANED, now + ORPHAN_S
+                self._rescue.stream_lost(now)
             return commands
-        if verdict is Verdict.CALLER_HUNG_UP and not self._dialogue.agent_was_heard:
-            verdict = Verdict.CALLER_LEFT_EARLY
         return [*commands, *self._linger(verdict, now)]
+
+    def _hear_again(self, event: events.Event, now: float) -> list[Command]:
+        """Go on when a stream that was taken for lost is heard: its gateway was only slow.
+
+        Not while Twilio is moving the call: then it is what was on its way. Nothing of a stream comes after its stop.
+        """
+        is_frame = isinstance(event, events.GatewayEvent) and not isinstance(event, _NO_SIGNS)
+        waits = self.state is State.ORPHANED and self._absence is None
+        if not (is_frame and waits) or self._rescue.is_moving(now):
+            return []
+        self.state, self._deadline = State.TALKING, None
+        commands = [*self._rescue.ended("heard-again", now), *self._dialogue.resume(now, same_stream=True)]
+        return [*commands, *self._greet_once(now)]
+
+    def _on_over_at_twilio(self, now: float) -> list[Command]:
+        if self.state is not State.ORPHANED:
+            # A stream came meanwhile, and its end will be told.
+            return []
+        verdict = Verdict.CALLER_HUNG_UP if self._rescue.caller_stopped else Verdict.STREAM_LOST
+        return self._linger(verdict, now)
 
     def _greet_once(self, now: float) -> list[Command]:
         if self._greeted or self.state is not State.TALKING or not self._model.is_open:
@@ -318,6 +352,8 @@ class Call:
             return commands
         if self.state is State.TALKING and now >= self._gateway_heard_at + GATEWAY_SILENCE_S:
             return commands + self._hang_up(Verdict.GATEWAY_LOST, now)
+        if self.state is State.ORPHANED:
+            commands += self._rescue.tick(now)
         if self._deadline is not None and now >= self._deadline:
             match self.state:
                 case State.OFFERED:
@@ -340,6 +376,8 @@ class Call:
         return [HangUp(NextStep.FALLBACK), *self._end(now)]
 
     def _linger(self, verdict: Verdict, now: float) -> list[Command]:
+        if verdict is Verdict.CALLER_HUNG_UP and not self._dialogue.agent_was_heard:
+            verdict = Verdict.CALLER_LEFT_EARLY
         self._verdict = verdict
         self.state = State.LINGERING
         self._deadline = now + LINGER_S
@@ -349,7 +387,7 @@ class Call:
     def _end(self, now: float) -> list[Command]:
         if self.state is State.ENDED:
             return []
-        commands = [*self._dialogue.close(now), *self._model.close()]
+        commands = [*self._dialogue.close(now), *self._model.close(), *self._rescue.ended("over", now)]
         self.state = State.ENDED
         ended = CallEnded(
             outcome=self._verdict.outcome,

@@ -30,6 +30,7 @@ from trunkline_worker import events, metrics, session
 from trunkline_worker.budget_watch import BudgetWatch
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
+from trunkline_worker.gateways import Gateways
 from trunkline_worker.model_access import ModelAccess
 from trunkline_worker.prices import PriceList
 from trunkline_worker.profile_watch import WatchedProfiles
@@ -87,6 +88,7 @@ class Host:
         self._tool_runner = ToolRunner(ToolHosts.parse(settings.tool_hosts))
         self._budget = BudgetWatch(settings.daily_budget_usd, bus)
         self._live: dict[str, _Held] = {}
+        self._gateways = Gateways(bus, self.worker, self._runners)
         self._ended: OrderedDict[str, _Held] = OrderedDict()
         self._queue: Subscription | None = None
         self._queue_lock = asyncio.Lock()
@@ -106,6 +108,7 @@ class Host:
             asyncio.create_task(self._event_log.run(), name="event-log"),
             asyncio.create_task(self._heartbeat(), name="heartbeat"),
             asyncio.create_task(self._profiles.run(), name="profiles"),
+            asyncio.create_task(self._gateways.run(), name="gateways"),
         ]
         try:
             await self._budget.catch_up()
@@ -204,6 +207,7 @@ class Host:
             self._event_log,
             self._access,
             self._tool_runner,
+            self._gateways,
             self._on_finish,
         )
         self._taking.add(request.call_id)
@@ -256,6 +260,8 @@ class Host:
             return
         if request.op == "who":
             await message.respond(control.encode(self._owner_reply(held, held.runner.fence, ok=True)))
+        elif request.op == "over":
+            held.runner.apply(events.OverAtTwilio())
         elif request.op == "dialed":
             held.runner.apply(events.Dialed(request.dial_status))
             await message.respond(control.encode(self._owner_reply(held, held.runner.fence, ok=True)))
@@ -297,6 +303,9 @@ class Host:
         )
 
     # --- Bookkeeping
+
+    def _runners(self) -> list[CallRunner]:
+        return [held.runner for held in self._live.values()]
 
     def _on_finish(self, runner: CallRunner) -> None:
         held = self._live.pop(runner.call_id)

@@ -30,6 +30,7 @@ from trunkline_worker.agent import Agent
 from trunkline_worker.call import Call, State
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
+from trunkline_worker.gateways import Gateways
 from trunkline_worker.model_access import ModelAccess
 from trunkline_worker.prices import PriceList
 from trunkline_worker.session import Session
@@ -39,6 +40,8 @@ from trunkline_worker.tool_runner import ToolRunner
 _log = log.get(__name__)
 
 _FAULT_NEXT: Final = NextStep.FALLBACK
+
+_DETOURS: Final = {NextStep.TRANSFER, NextStep.SEND_DIGITS}
 
 
 class CallRunner:
@@ -55,6 +58,7 @@ class CallRunner:
         event_log: EventLog,
         access: ModelAccess,
         tool_runner: ToolRunner,
+        gateways: Gateways,
         on_finish: Callable[["CallRunner"], None],
     ) -> None:
         self.call_id = request.call_id
@@ -73,6 +77,9 @@ class CallRunner:
         self._event_log = event_log
         self._access = access
         self._tool_runner = tool_runner
+        self._gateways = gateways
+        self._detours = 0
+        """How often Twilio was told to do something else before the call came back."""
         self._tools: dict[str, asyncio.Task[None]] = {}
         """Requests of tools under way, by the model's id of the call; the core bounds them."""
         self.transfer: control.Transfer | None = None
@@ -94,7 +101,7 @@ class CallRunner:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._received_at = 0.0
-        self._attached_at = self._loop.time()
+        self._attached_at = self.heard_at = self._loop.time()
         self._down_subject = ""
         self._down_seq = 0
         self._lateness = Lateness()
@@ -107,6 +114,11 @@ class CallRunner:
     def leaving(self) -> bool:
         """Twilio is to do `next_step` before the call comes back."""
         return self._call.state is State.LEAVING
+
+    @property
+    def is_talking(self) -> bool:
+        """A stream carries the call, as far as it is known."""
+        return self._call.state is State.TALKING
 
     def start(self) -> None:
         """Begin: open the model's session while Twilio is still setting up the stream."""
@@ -122,7 +134,7 @@ class CallRunner:
         self.fence = fence
         self.gateway = gateway
         self.consumed_seq = -1
-        self._attached_at = self._loop.time()
+        self._attached_at = self.heard_at = self._loop.time()
         self._down_subject = subjects.gateway_down(gateway, self.call_id)
         self._down_seq = 0
         self._lateness = Lateness()
@@ -136,11 +148,16 @@ class CallRunner:
         self.finished = True
         self._stop()
 
+    def lose_stream(self) -> None:
+        """Take it that the stream is lost; its gateway stays known, for it may only be slow."""
+        self.apply(events.StreamStopped(control.StopReason.STREAM_LOST))
+
     def take_frame(self, frame: Frame) -> None:
         """Apply a frame from the gateway; refuse one of another owner, or one that is too late to matter."""
         if frame.fence != self.fence:
             metrics.FRAMES_REFUSED.labels("old-fence" if frame.fence < self.fence else "future-fence").inc()
             return
+        self.heard_at = self._loop.time()
         missing = frame.seq - self.consumed_seq - 1
         if missing < 0:
             metrics.FRAMES_REFUSED.labels("repeated").inc()
@@ -152,7 +169,7 @@ class CallRunner:
         if event is None:
             metrics.FRAMES_REFUSED.labels("unreadable").inc()
             return
-        if frame.kind == FrameKind.AUDIO and self._lateness.of(frame.t_ms, self._loop.time()) > LATE_MS_MAX:
+        if frame.kind == FrameKind.AUDIO and self._lateness.of(frame.t_ms, self.heard_at) > LATE_MS_MAX:
             metrics.FRAMES_REFUSED.labels("late").inc()
             return
         if isinstance(event, events.StreamStopped):
@@ -217,7 +234,18 @@ class CallRunner:
                     running.cancel()
             case commands.HangUp(next_step, transfer, digits):
                 self.next_step, self.transfer, self.digits = next_step, transfer, digits
+                self._detours += next_step in _DETOURS
                 self._send(FrameKind.HANG_UP, 0, control.encode(control.HangUp(next=next_step)))
+            case commands.AskForRedirect():
+                redirect = control.Redirect(
+                    call_id=self.call_id,
+                    attach=self.fence.attach + 1,
+                    started_at_ms=self.started_at_ms,
+                    detours=self._detours,
+                )
+                self._gateways.ask_for_redirect(redirect, self.apply)
+            case commands.RecordOrphan(seconds, end):
+                metrics.ORPHAN_SECONDS.labels(end).observe(seconds)
             case commands.Finish(verdict, next_step):
                 self._finish(verdict, next_step)
 
