@@ -93,7 +93,7 @@ class Checks:
                     self._agent_was_heard = True
             case events.Tick() | events.KeyPressed() | events.LineMeasured() | events.WorkerStopping():
                 pass
-            case events.ToolReturned() | events.Dialed():
+            case events.ToolReturned() | events.Dialed() | events.RedirectAnswered() | events.OverAtTwilio():
                 pass
             case _:
                 if event.session in self._open and isinstance(event, events.SessionConfigured):

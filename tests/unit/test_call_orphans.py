@@ -54,6 +54,11 @@ def orphan_of(following: list[Command]) -> RecordOrphan:
     return orphan
 
 
+def state(call: Call) -> State:
+    """Return where the call is now; mypy takes an attribute that was asserted once for settled."""
+    return call.state
+
+
 # Heard again
 
 
@@ -64,10 +69,10 @@ def orphan_of(following: list[Command]) -> RecordOrphan:
 def test_a_call_that_hears_its_own_stream_again_goes_on(event: events.Event) -> None:
     call = orphaned()
 
-    following = call.handle(event, now=5.4)
+    following = call.handle(event, now=5.5)
 
-    assert call.state is State.TALKING
-    assert orphan_of(following) == RecordOrphan(pytest.approx(0.4), "heard-again")
+    assert state(call) is State.TALKING
+    assert orphan_of(following) == RecordOrphan(0.5, "heard-again")
     assert AskForRedirect() not in call.handle(events.Tick(), ASKED_AT)
 
 
@@ -104,7 +109,7 @@ def test_an_orphan_that_was_heard_again_can_be_lost_again() -> None:
 
     call.handle(STREAM_LOST, now=9.0)
 
-    assert call.state is State.ORPHANED
+    assert state(call) is State.ORPHANED
     assert AskForRedirect() in call.handle(events.Tick(), 9.0 + NOTICES_S)
 
 
@@ -118,9 +123,9 @@ def test_twilio_is_asked_for_a_call_that_does_not_come_back() -> None:
     assert call.handle(events.Tick(), ASKED_AT) == [AskForRedirect()]
 
     call.handle(TAKEN, ASKED_AT)
-    following = call.handle(events.Attached("gw-2", "MZ2"), ASKED_AT + 0.3)
-    assert call.state is State.TALKING
-    assert orphan_of(following) == RecordOrphan(pytest.approx(NOTICES_S + 0.3), "attached")
+    following = call.handle(events.Attached("gw-2", "MZ2"), ASKED_AT + 0.5)
+    assert state(call) is State.TALKING
+    assert orphan_of(following) == RecordOrphan(NOTICES_S + 0.5, "attached")
 
 
 def test_a_call_that_is_not_brought_back_ends_when_it_would_have() -> None:
@@ -140,10 +145,10 @@ def test_while_twilio_moves_the_call_frames_of_the_old_stream_do_not_bring_it_ba
     call = moving()
 
     call.handle(caller_audio(20), ASKED_AT + 0.2)
-    assert call.state is State.ORPHANED
+    assert state(call) is State.ORPHANED
 
     call.handle(caller_audio(40), ASKED_AT + MOVING_S)
-    assert call.state is State.TALKING, "Twilio did not move it after all"
+    assert state(call) is State.TALKING, "Twilio did not move it after all"
 
 
 def test_where_nobody_can_ask_twilio_the_old_stream_is_welcome() -> None:
@@ -153,7 +158,7 @@ def test_where_nobody_can_ask_twilio_the_old_stream_is_welcome() -> None:
 
     call.handle(caller_audio(20), ASKED_AT + 0.2)
 
-    assert call.state is State.TALKING
+    assert state(call) is State.TALKING
 
 
 # Moved by Twilio
@@ -163,10 +168,10 @@ def test_the_stop_of_the_old_stream_is_what_a_redirect_looks_like() -> None:
     call = moving()
 
     call.handle(HUNG_UP, ASKED_AT + 0.1)
-    assert call.state is State.ORPHANED
+    assert state(call) is State.ORPHANED
 
     call.handle(events.Attached("gw-2", "MZ2"), ASKED_AT + 0.3)
-    assert call.state is State.TALKING
+    assert state(call) is State.TALKING
 
 
 def test_a_redirect_that_crosses_twilio_s_own_stream_stops_that_one_and_the_call_lives() -> None:
@@ -174,10 +179,10 @@ def test_a_redirect_that_crosses_twilio_s_own_stream_stops_that_one_and_the_call
     call.handle(events.Attached("gw-2", "MZ2"), ASKED_AT + 0.1)
 
     call.handle(HUNG_UP, ASKED_AT + 0.3)
-    assert call.state is State.ORPHANED
+    assert state(call) is State.ORPHANED
 
     call.handle(events.Attached("gw-2", "MZ3"), ASKED_AT + 0.6)
-    assert call.state is State.TALKING
+    assert state(call) is State.TALKING
 
 
 def test_a_caller_who_hangs_up_a_moved_call_later_has_hung_up() -> None:
@@ -214,4 +219,4 @@ def test_that_a_call_is_over_means_nothing_to_one_with_a_stream() -> None:
     assert [
         c for c in call.handle(events.OverAtTwilio(), ASKED_AT + 0.2) if not isinstance(c, SendToModel)
     ] == []
-    assert call.state is State.TALKING
+    assert state(call) is State.TALKING
