@@ -19,6 +19,8 @@ from trunkline_common.control import (
     OwnerReply,
     OwnerRequest,
     OwnerState,
+    Redirect,
+    RedirectReply,
     Transfer,
 )
 from trunkline_common.frames import Fence, Frame, FrameKind
@@ -47,6 +49,8 @@ class Worker:
         self.silent = False
         self.fences: dict[str, Fence] = {}
         self.gateways: dict[str, str] = {}
+        self.over: asyncio.Queue[str] = asyncio.Queue()
+        """Calls that Twilio does not know any more, as the gateway told."""
         self._client = client
         self._frames: asyncio.Queue[Frame] = asyncio.Queue()
         self._owned: list[Subscription] = []
@@ -100,6 +104,16 @@ class Worker:
             subjects.gateway_down(self.gateways[call_id], call_id), frames.encode(frame)
         )
 
+    async def ask_for_redirect(self, call_id: str, attach: int, detours: int = 0) -> bool:
+        """Have the call attached again, and return whether a gateway asks Twilio."""
+        redirect = Redirect(call_id=call_id, attach=attach, started_at_ms=1_000, detours=detours)
+        answer = await self._client.request(subjects.REDIRECT, control.encode(redirect), timeout=LIMIT_S)
+        return control.decode(answer.data, RedirectReply).ok
+
+    async def ping(self, gateway: str) -> bytes:
+        """Return what a gateway answers to a ping."""
+        return (await self._client.request(subjects.gateway_ping(gateway), b"", timeout=LIMIT_S)).data
+
     async def reconnected(self) -> None:
         """Wait until NATS knows this worker again after an outage."""
         async with asyncio.timeout(LIMIT_S):
@@ -147,6 +161,9 @@ class Worker:
     async def _on_owner_request(self, message: Msg) -> None:
         request = control.decode(message.data, OwnerRequest)
         call_id = message.subject.split(".")[2]
+        if request.op == "over":
+            self.over.put_nowait(call_id)
+            return
         fence, ok = self.fences[call_id], True
         if request.op == "attach":
             seen = 0 if self.states[call_id] == "offered" else fence.attach

@@ -116,7 +116,7 @@ class Checks:
                 # What was not answered comes again.
                 self._stream_end_ms = -1
                 self._manners.stream_changed()
-            case events.ToolReturned() | events.Dialed():
+            case events.ToolReturned() | events.Dialed() | events.RedirectAnswered() | events.OverAtTwilio():
                 pass
             case _:
                 if event.session in self._open and isinstance(event, events.SessionConfigured):

@@ -128,10 +128,17 @@ class Line:
             reason = draw.choice([StopReason.STREAM_LOST, StopReason.GATEWAY_STOPPED])
             self._up(stream, events.StreamStopped(reason))
         self._end(stream, self._world.now)
+        if not told and self._world.watch.random() < 0.5:
+            self._world.after(self._world.watch.uniform(0.5, 1.5), lambda: self._found_lost(stream))
         # The second gateway that dies without a word takes the caller with it.
         comes_back = draw.random() < 0.8 if told else self.streams_opened == 1
         if comes_back:
             self._world.after(draw.choice([0.1, 0.5, 2.0, 12.0]), self.attach)
+
+    def _found_lost(self, stream: Stream) -> None:
+        """The worker finds that the gateway is gone, unless another stream came first."""
+        if self.stream is stream:
+            self._world.tell(events.StreamStopped(StopReason.STREAM_LOST))
 
     def _hang_up(self, stream: Stream) -> None:
         if not stream.alive:

@@ -118,7 +118,8 @@ class Owners:
         if not world.line.is_up:
             world.abandoned = True
             return
-        told = self._newest and checkpoint.decode(checkpoint.encode(self._newest.checkpoint))
+        newest = self._newest
+        told = checkpoint.decode(checkpoint.encode(newest.checkpoint)) if newest else None
         self.away = False
         world.tell(
             events.Owned(

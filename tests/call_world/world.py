@@ -39,6 +39,7 @@ class World:
         self.now = STARTS_AT
         # From a source of its own: a seed's line and model stay what they were before there were these options.
         self.options = options = random.Random(f"options of {seed}")
+        self.watch = random.Random(f"watch of {seed}")
         self.agent = Agent(
             audio_path="pcm24k" if self.random.random() < 0.05 else "pcmu",
             turn_detection=ServerVad(idle_timeout_ms=options.choice([None, None, None, 5_000])),
@@ -188,6 +189,8 @@ class World:
             case commands.ClearPlayback(generation):
                 self.generation = generation
                 self.line.clear()
+            case commands.AskForRedirect():
+                self.after(0.01, lambda: self.tell(events.RedirectAnswered("nobody")))
 
 
 def _short(thing: object) -> str:

@@ -82,6 +82,28 @@ async def test_a_reset_connection_is_broken_and_attached_again() -> None:
     assert result.attaches == 2
 
 
+async def test_twilio_may_notice_a_broken_stream_late() -> None:
+    patient = Conversation("waits for the line", (Step(hang_up=True, after_quiet_ms=1_000),))
+    result, _ = await call(
+        CONNECT_AGAIN,
+        *(greets, greets),
+        conversation=patient,
+        faults=Faults(reset_at_ms=200),
+        notices_lost_stream_after_s=0.5,
+    )
+
+    (gap_ms,) = result.reattach_gaps_ms
+    assert gap_ms >= 500
+    assert codes(result) == [31903]
+
+
+async def test_a_caller_who_hangs_up_on_a_dead_line_ends_the_call() -> None:
+    faults = Faults(reset_at_ms=200, hang_up_at_ms=400)
+    result, _ = await call(CONNECT_AGAIN, greets, faults=faults, notices_lost_stream_after_s=None)
+
+    assert (result.end_reason, result.attaches) == ("caller-hung-up", 1)
+
+
 async def test_the_caller_may_hang_up_early() -> None:
     result, _ = await call(CONNECT, listens, conversation=WAITS, faults=Faults(hang_up_at_ms=100))
 

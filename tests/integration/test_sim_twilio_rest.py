@@ -3,11 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from media_server import PUBLIC_HOST, MediaServer
-from simulated_calls import AUTH_TOKEN, STREAM, WEBHOOK, documents, greets, listens, settings_for
+from media_server import PUBLIC_HOST, Answer, Asked, Media, MediaServer, Session
+from simulated_calls import (
+    AUTH_TOKEN,
+    CONNECT_AGAIN,
+    HANGS_UP,
+    STREAM,
+    WEBHOOK,
+    documents,
+    greets,
+    listens,
+    settings_for,
+)
 from twilio.base.exceptions import TwilioRestException  # type: ignore[import-untyped]  # twilio ships no types
 from twilio.http.async_http_client import AsyncTwilioHttpClient  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
@@ -30,10 +41,10 @@ PAGES = documents(voice=f"<Connect>{STREAM}</Connect>", again="<Say>Goodbye</Say
 
 @asynccontextmanager
 async def asked(
-    callee: Callee, webhook: Callable[..., Any] = PAGES
+    callee: Callee, webhook: Callable[..., Any] = PAGES, *media: Media
 ) -> AsyncIterator[tuple[Any, RestServer, MediaServer]]:
     """A system under test, Twilio beside it, and a client of Twilio's."""
-    async with MediaServer(webhook, [greets, listens]).running() as server:
+    async with MediaServer(webhook, list(media) or [greets, listens]).running() as server:
         call = settings_for(server, WAITS, callee=callee)
         settings = RestSettings(Account("AC1", AUTH_TOKEN, {}), call)
         async with RestServer(settings).running() as twilio, AsyncTwilioHttpClient() as http:
@@ -79,6 +90,60 @@ async def test_an_updated_call_leaves_its_stream_for_another_document(update: di
     (result,) = twilio.results
     assert (result.said, result.end_reason) == (["Goodbye"], "end-of-twiml")
     assert server.sessions[0].received[-1]["event"] == "stop"
+
+
+async def test_a_server_that_hangs_does_not_keep_a_call_from_its_new_document() -> None:
+    hung, asked_again, released = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def hangs(session: Session) -> None:
+        await session.receive_until("media")
+        hung.set()
+        await released.wait()
+
+    def webhook(asked: Asked) -> Answer:
+        if asked.path == "/again":
+            asked_again.set()
+        return PAGES(asked)
+
+    async with asked(Callee(), webhook, hangs) as (calls, twilio, server), asyncio.timeout(4):
+        calling = asyncio.create_task(twilio.place_inbound(twilio.settings.call))
+        await hung.wait()
+        changed = await calls(server.asked[0].fields["CallSid"]).update_async(url=f"{WEBHOOK[:-5]}again")
+        await asked_again.wait()
+        released.set()
+        result = await calling
+
+    assert (changed.status, changed.direction) == ("in-progress", "inbound")
+    assert [each.path for each in server.asked] == ["/voice", "/again"]
+    assert (result.said, result.end_reason) == (["Goodbye"], "end-of-twiml")
+
+
+async def resets(session: Session) -> None:
+    await session.receive_until("media")
+    session.reset()
+
+
+async def test_twilio_that_does_not_notice_a_broken_socket_goes_on_when_it_is_told() -> None:
+    events: list[str] = []
+    reset = asyncio.Event()
+
+    def on_event(event: dict[str, Any]) -> None:
+        events.append(event["event"])
+        if event["event"] == "stream-ended":
+            reset.set()
+
+    async with asked(Callee(), CONNECT_AGAIN, resets, greets) as (calls, twilio, server):
+        twilio.on_event = on_event
+        never = replace(twilio.settings.call, conversation=HANGS_UP, notices_lost_stream_after_s=None)
+        calling = asyncio.create_task(twilio.place_inbound(never))
+        await asyncio.wait_for(reset.wait(), 5)
+        await calls(server.asked[0].fields["CallSid"]).update_async(url=f"{WEBHOOK[:-5]}reattach")
+        result = await calling
+
+    assert [asked.path for asked in server.asked] == ["/voice", "/reattach"]
+    assert "StreamSid" not in server.asked[1].fields, "it is no action of <Connect>"
+    assert (result.attaches, result.end_reason) == (2, "caller-hung-up")
+    assert events.index("stream-ended") < events.index("updated")
 
 
 @pytest.mark.parametrize("outcome", ["busy", "no-answer", "failed"])

@@ -10,6 +10,7 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import NoRespondersError
 
 from trunkline_common import call_events, control, frames, subjects
@@ -33,6 +34,13 @@ class Gateway:
     name: str = "gw-test"
     frames: "asyncio.Queue[Frame]" = field(default_factory=asyncio.Queue)
     events: "asyncio.Queue[call_events.CallEvent]" = field(default_factory=asyncio.Queue)
+    pings: Subscription | None = None
+
+    async def disappear(self) -> None:
+        """Answer no pings any more, as a process that died."""
+        assert self.pings is not None
+        await self.pings.unsubscribe()
+        await self.client.flush()
 
     async def offer(self, call_id: str = CALL, fence: Fence = FIRST) -> AssignReply:
         request = AssignRequest(
@@ -79,6 +87,9 @@ async def gateway(nats_server: NatsServer) -> AsyncIterator[Gateway]:
     async def on_frame(message: Msg) -> None:
         played.frames.put_nowait(frames.decode(message.data))
 
+    async def on_ping(message: Msg) -> None:
+        await message.respond(b"")
+
     async def on_event(message: Msg) -> None:
         envelope = call_events.decode(message.data)
         event = call_events.open_envelope(envelope)
@@ -87,6 +98,7 @@ async def gateway(nats_server: NatsServer) -> AsyncIterator[Gateway]:
 
     await client.subscribe(subjects.every_gateway_down(played.name), cb=on_frame)
     await client.subscribe(subjects.EVERY_EVENT, cb=on_event)
+    played.pings = await client.subscribe(subjects.gateway_ping(played.name), cb=on_ping)
     await client.flush()
     yield played
     await client.close()

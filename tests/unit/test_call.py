@@ -34,6 +34,7 @@ from trunkline_worker.commands import (
     OpenSession,
 )
 from trunkline_worker.model_link import SETUP_S
+from trunkline_worker.rescue import NOTICES_S
 
 # The offer
 
@@ -121,7 +122,7 @@ def test_a_call_whose_stream_broke_waits_for_the_next_one(reason: StopReason) ->
     call = greeted()
 
     call.handle(events.StreamStopped(reason), now=5.0)
-    assert call.wake_at() == 5.0 + ORPHAN_S
+    assert call.wake_at() == 5.0 + NOTICES_S
 
     following = call.handle(events.Attached("gw-2", "MZ2"), now=8.0)
     assert recorded(following) == [CallAttached(gateway="gw-2", stream_sid="MZ2")]

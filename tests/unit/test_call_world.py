@@ -47,7 +47,7 @@ THINGS_TO_SEE = {
     *("response-retried", "answer-overdue", "session rotated", "session restored"),
     *("Play", "ClearPlayback", "TruncateItem", "DeleteItem", "CancelResponse", "CreateResponse", "HangUp"),
     *("filler-ms", "short-speech", "idle timeout", "listened after the greeting"),
-    *("RecordLatency", "line broke", "session lost"),
+    *("RecordLatency", "line broke", "session lost", "AskForRedirect", "RecordOrphan"),
     *("barge-in", "late-delta", "stale-mark", "stale-session", "model-error", "response-failed"),
     *("caller-audio-dropped-ms", "caller-audio-repeated", "caller-gap-padded-ms"),
     *("response completed", "response cancelled", "response incomplete", "response failed"),

@@ -1,4 +1,4 @@
-from trunkline_gateway.workers import RECONNECT_GRACE_S, Pulse
+from trunkline_common.pulse import RECONNECT_GRACE_S, Pulse
 
 
 def test_three_misses_in_a_row_mean_that_a_worker_hangs() -> None:
@@ -40,3 +40,10 @@ def test_a_worker_that_does_not_return_to_the_bus_is_gone() -> None:
 
     assert pulse.refused(RECONNECT_GRACE_S - 0.1) is None
     assert pulse.refused(RECONNECT_GRACE_S) == "gone"
+
+
+def test_a_watch_that_begins_after_an_outage_of_the_bus_knows_of_it() -> None:
+    pulse = Pulse(bus_returned_at=10.0)
+
+    assert [pulse.refused(10.1), pulse.refused(10.2)] == [None, None]
+    assert pulse.refused(10.0 + RECONNECT_GRACE_S) == "gone"

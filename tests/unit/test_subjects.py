@@ -56,6 +56,7 @@ def test_a_refused_name_is_quoted_but_not_at_length() -> None:
         lambda name: subjects.gateway_down(name, CALL_SID),
         lambda name: subjects.gateway_down("gw-1", name),
         subjects.every_gateway_down,
+        subjects.gateway_ping,
         subjects.owner,
         subjects.caller,
         lambda name: subjects.event(name, "usage"),

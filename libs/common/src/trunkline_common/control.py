@@ -6,7 +6,7 @@ rule cannot hold, as for a new word in a closed list; a reader then refuses with
 """
 
 from enum import StrEnum
-from typing import Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
@@ -125,8 +125,9 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
 class OwnerRequest(_Message, frozen=True, kw_only=True):
     """Gateway → the worker that owns a call."""
 
-    op: Literal["attach", "who", "dialed", "owned", "owner"]
-    """`dialed`: Twilio dialled the target of a transfer, with this `dial_status`.
+    op: Literal["attach", "who", "dialed", "over", "owned", "owner"]
+    """`dialed`: Twilio dialled the target of a transfer, with this `dial_status`. `over`: Twilio says that the call is
+    not in progress any more; nobody waits for an answer.
 
     Two pass between workers, unanswered. `owned`: `worker` owns the call under `fence`; whoever held it under a lower
     one gives it up. `owner`: `worker` was away and wants to hear that, if it is so.
@@ -164,6 +165,23 @@ class OwnerReply(_Message, frozen=True, kw_only=True):
     """With `next` SEND_DIGITS: `0`–`9`, `*`, `#`, and `w` for half a second of silence."""
     started_at_ms: int = 0
     """Unix ms when the call reached us, as the owner was told first; 0 from a worker that does not say."""
+
+
+class Redirect(_Message, frozen=True, kw_only=True):
+    """Worker → queue group of gateways: no stream carries this call any more; have Twilio ask for another one."""
+
+    call_id: str
+    attach: Annotated[int, msgspec.Meta(ge=2, le=0xFFFF)]
+    """Of the stream that is to come. Once one with this number came, nothing is to be done."""
+    started_at_ms: Annotated[int, msgspec.Meta(ge=0)]
+    detours: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)] = 0
+    """How many streams ended for a transfer or for DTMF; these do not count as lost."""
+
+
+class RedirectReply(_Message, frozen=True, kw_only=True):
+    """Gateway → worker, at once: Twilio is being asked, or `ok` is False and this gateway has too much to do."""
+
+    ok: bool
 
 
 class PingReply(_Message, frozen=True, kw_only=True):

@@ -14,6 +14,12 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ASSIGN_QUEUE: Final = "w"
 """Queue group of the workers that have room for another call."""
 
+REDIRECT: Final = "gw.v1.redirect"
+"""Request to the gateways that may use Twilio's REST API: have Twilio attach this call again."""
+
+REDIRECT_QUEUE: Final = "g"
+"""Queue group of these gateways."""
+
 EVENT_STREAM: Final = "EV"
 """JetStream stream that holds every call's event log."""
 
@@ -95,6 +101,11 @@ def gateway_down(gateway: str, call_id: str) -> str:
 def every_gateway_down(gateway: str) -> str:
     """All calls' downward frames of one gateway."""
     return f"gw.v1.{token(gateway)}.c.*.dn"
+
+
+def gateway_ping(gateway: str) -> str:
+    """Request: are you alive? The answer is empty."""
+    return f"gw.v1.{token(gateway)}.ping"
 
 
 def call_of_up(subject: str) -> str:

@@ -24,7 +24,7 @@ from trunkline_simulators.twilio_line import Line
 from trunkline_simulators.twilio_player import Player
 from trunkline_simulators.twilio_program import EndReason
 from trunkline_simulators.twilio_result import CallResult
-from trunkline_simulators.twilio_stream import MediaStream, StreamOf
+from trunkline_simulators.twilio_stream import BROKEN, MediaStream, StreamOf
 from trunkline_simulators.twilio_trace import Event, Trace
 from trunkline_simulators.twilio_webhooks import ConnectTo, Webhooks, call_fields
 
@@ -59,6 +59,7 @@ class CallSettings:
     fallback_url: str | None = None
     status_callback: str | None = None
     after_lost_stream: Literal["continue", "hang-up"] = "continue"
+    notices_lost_stream_after_s: float | None = 0.0  # one that broke without a close frame; None: never
     faults: Faults = field(default_factory=Faults)
     seed: int = 0  # of the jitter; SIDs are always new
     record: Path | None = None  # the folder of the WAV and the trace
@@ -114,6 +115,8 @@ class LiveCall:
         self._stream_ended_ms: float | None = None
         self._update: program.Updated | None = None
         self._updated = asyncio.Event()
+        self.call_sid = call_sid
+        self.direction = "inbound" if settings.outbound is None else "outbound-api"
         self.status: CallStatus = "ringing"
         self._of = StreamOf(
             account_sid=settings.account_sid,
@@ -151,8 +154,7 @@ class LiveCall:
         """Let the call leave what it does for another document; a stream is stopped as by a hang-up."""
         self._update = updated
         self._updated.set()
-        if self._line.stream is not None:
-            self._line.stream.hang_up()
+        self._trace.add("updated", url=updated.url)
 
     def end(self) -> None:
         """Hang up on both sides."""
@@ -172,8 +174,7 @@ class LiveCall:
         if status != "completed":
             self.status = status
             return "not-answered"
-        self._line.answer()
-        self.status = "in-progress"
+        self._answer()
         if outbound.detection_callback is not None:
             self._tasks.create_task(self._detect(outbound.detection_callback))
         return None
@@ -246,8 +247,13 @@ class LiveCall:
         fields = {**self._fields(), **request.parameters}
         asked = self._webhooks.ask(request.url, request.method, fields)
         outcome = await self._unless_over(asked)
-        self._line.answer()
+        self._answer()
         return outcome or program.Failed("the caller hung up first")
+
+    def _answer(self) -> None:
+        self._line.answer()
+        if self.status == "ringing":
+            self.status = "in-progress"
 
     async def _dial(self, ring_s: int) -> program.DialEnded:
         callee = self._settings.callee
@@ -294,16 +300,34 @@ class LiveCall:
     async def _connect(self, order: twiml.Stream) -> program.StreamEnded:
         stream = MediaStream(order, self._of, self._trace, self._line.call_ms, self._stream_started)
         self._line.stream = stream
-        error = await stream.run()
+        living = self._tasks.create_task(self._live_through(stream))
+        left = self._tasks.create_task(self._updated.wait())
+        await asyncio.wait((living, left), return_when=asyncio.FIRST_COMPLETED)
+        left.cancel()
         self._line.stream = None
         self._stream_ended_ms = self._line.call_ms()
-        self._result.add(stream)
         self._trace.add("stream-ended", stream_sid=stream.stream_sid)
+        if not living.done():
+            # A server that hangs does not keep the call from its new document.
+            stream.hang_up()
+            return program.StreamEnded(stream.stream_sid, None)
+        error = await living
+        if error is not None and error.code == BROKEN and stream.started:
+            await self._notice()
+        return program.StreamEnded(stream.stream_sid, error)
+
+    async def _live_through(self, stream: MediaStream) -> twiml.Warned | None:
+        error = await stream.run()
+        self._result.add(stream)
         if error is not None:
             self._report_stream(stream, "stream-error", {"StreamError": f"{error.code} {error.detail}"})
         if stream.started:
             self._report_stream(stream, "stream-stopped")
-        return program.StreamEnded(stream.stream_sid, error)
+        return error
+
+    async def _notice(self) -> None:
+        after_s = self._settings.notices_lost_stream_after_s
+        await self._unless_over(asyncio.Event().wait() if after_s is None else asyncio.sleep(after_s))
 
     def _stream_started(self, stream: MediaStream) -> None:
         self._result.attaches += 1
@@ -345,8 +369,6 @@ class LiveCall:
             self._trace.warn(twiml.Warned(program.HTTP_FAILURE, answer.detail))
 
     def _fields(self) -> dict[str, str]:
-        if self._line.answered.is_set() and self.status == "ringing":
-            self.status = "in-progress"
         settings = self._settings
         fields = call_fields(
             settings.account_sid, self._result.call_sid, settings.caller, settings.called, self.status

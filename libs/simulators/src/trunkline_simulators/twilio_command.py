@@ -51,6 +51,15 @@ def _stall(_context: click.Context, _option: click.Parameter, value: str | None)
     return int(at_ms), int(for_ms)
 
 
+def _seconds_or_never(_context: click.Context, _option: click.Parameter, value: str) -> float | None:
+    if value == "never":
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither seconds nor `never`") from None
+
+
 MS = click.IntRange(min=0)
 
 
@@ -81,6 +90,15 @@ MS = click.IntRange(min=0)
     type=click.Choice(["continue", "hang-up"]),
     default="continue",
     help="With the TwiML; Twilio documents neither.",
+)
+@click.option(
+    "--notices-lost-stream-after",
+    "notices_lost_stream_after_s",
+    callback=_seconds_or_never,
+    default="0",
+    show_default=True,
+    metavar="SECONDS|never",
+    help="When a socket breaks without a close frame.",
 )
 @click.option(
     "--jitter", type=click.FloatRange(min=0), default=0, metavar="MS", help="Fault: frames leave late."
@@ -153,6 +171,7 @@ _CALL_OPTIONS = (
     "record",
     "seed",
     "after_lost_stream",
+    "notices_lost_stream_after_s",
 )
 
 

@@ -1,4 +1,4 @@
-"""Twilio's REST API as a server: places the calls that it is asked for, changes and ends them."""
+"""Twilio's REST API as a server: places the calls that it is asked for, changes and ends them and those that come in."""
 
 from __future__ import annotations
 
@@ -67,6 +67,10 @@ class RestServer:
         """Wait until every call that was placed is over."""
         await asyncio.gather(*self._calls)
 
+    async def place_inbound(self, settings: CallSettings) -> CallResult:
+        """Let somebody call the system under test; the call can be changed through this server meanwhile."""
+        return await self._live_through(settings)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=BODY_BYTES_MAX)
         try:
@@ -121,19 +125,28 @@ class RestServer:
                 call_sid=call_sid, ring_s=create.ring_s, detection_callback=create.detection_callback
             ),
         )
-        task = asyncio.create_task(self._live_through(call_sid, settings))
+        task = asyncio.create_task(self._conduct(settings))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
-        return self._resource(call_sid, "queued", create)
+        return self._resource(call_sid, "queued", create, "outbound-api")
 
-    async def _live_through(self, call_sid: str, settings: CallSettings) -> None:
+    async def _conduct(self, settings: CallSettings) -> None:
+        await self._live_through(settings)
+
+    async def _live_through(self, settings: CallSettings) -> CallResult:
+        live: list[LiveCall] = []
+
         def on_live(call: LiveCall) -> None:
-            self._live[call_sid] = call
+            live.append(call)
+            self._live[call.call_sid] = call
 
         try:
-            self.results.append(await place_call(settings, self.on_event, on_live))
+            result = await place_call(settings, self.on_event, on_live)
         finally:
-            self._live.pop(call_sid, None)
+            for call in live:
+                del self._live[call.call_sid]
+        self.results.append(result)
+        return result
 
     def _change(self, call_sid: str, path: str, change: rules.Change) -> dict[str, Any]:
         call = self._live.get(call_sid)
@@ -146,15 +159,15 @@ class RestServer:
             if call.status != "in-progress":
                 raise rules.not_in_progress()
             call.update(change.update)
-        return self._resource(call_sid, call.status, None)
+        return self._resource(call_sid, call.status, None, call.direction)
 
-    def _resource(self, call_sid: str, status: str, create: Create | None) -> dict[str, Any]:
+    def _resource(self, call_sid: str, status: str, create: Create | None, direction: str) -> dict[str, Any]:
         account_sid = self.settings.account.sid
         return {
             "sid": call_sid,
             "account_sid": account_sid,
             "api_version": "2010-04-01",
-            "direction": "outbound-api",
+            "direction": direction,
             "from": create.from_ if create else None,
             "to": create.to if create else None,
             "status": status,

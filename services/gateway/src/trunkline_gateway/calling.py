@@ -1,4 +1,4 @@
-"""Places outbound calls: limits, the claim of the Idempotency-Key, Twilio's REST API. Ends calls, too."""
+"""Places outbound calls: limits, the claim of the Idempotency-Key, Twilio's REST API. Ends and redirects calls, too."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Calling:
         self.keys = settings.outbound_keys
         """Of those who may place calls."""
         self._connect: Callable[[], TwilioRest] | None = None
-        if self.keys:
-            # Here, before anybody calls, and only where it is needed: see there.
+        if settings.may_use_rest:
+            # Here, before anybody calls, and only where it can be used: see there.
             from trunkline_gateway import twilio_rest  # noqa: PLC0415
 
             self._connect = lambda: twilio_rest.TwilioRest(settings, public_url)
@@ -61,7 +61,7 @@ class Calling:
         self._rest: TwilioRest | None = None
 
     def open(self, bus: Bus) -> None:
-        """NATS is reached: from now on calls can be placed, if there are keys."""
+        """NATS is reached: from now on Twilio can be asked, if there are credentials."""
         self._bus = bus
         if self._connect is not None:
             self._rest = self._connect()
@@ -98,10 +98,33 @@ class Calling:
     async def end(self, call_id: str) -> None:
         """End a call at Twilio; that it is over already is as good. Never raises."""
         if self._rest is None:
-            _log.warning("call-not-ended", call_id=call_id, why="API_KEYS is not set on this gateway")
+            _log.warning(
+                "call-not-ended", call_id=call_id, why="TWILIO_ACCOUNT_SID is not set on this gateway"
+            )
             metrics.CALLS_ENDED.labels("failed").inc()
         else:
             metrics.CALLS_ENDED.labels(await _end(self._rest, call_id)).inc()
+
+    @property
+    def may_redirect(self) -> bool:
+        """Whether Twilio can be asked."""
+        return self._rest is not None
+
+    async def redirect(self, call_id: str, url: str) -> Literal["redirected", "over", "failed"]:
+        """Have Twilio ask `url` how the call goes on; one try, for a repeated one could cut what the first began."""
+        if self._rest is None:
+            return "failed"
+        try:
+            await self._rest.redirect(call_id, url)
+        except TwilioRefusedError as error:
+            if error.code in ALREADY_OVER:
+                return "over"
+            _log.warning("call-not-redirected", call_id=call_id, twilio_error=error.code)
+        except (TwilioUnreachedError, TwilioSilentError) as error:
+            _log.warning("call-not-redirected", call_id=call_id, why=str(error))
+        else:
+            return "redirected"
+        return "failed"
 
     async def _place_once(
         self, bus: Bus, rest: TwilioRest, request: CallRequest, claim: str, mark: str

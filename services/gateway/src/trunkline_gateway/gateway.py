@@ -10,6 +10,7 @@ from trunkline_common.bus import Bus
 from trunkline_gateway.assignment import Assignment
 from trunkline_gateway.calling import Calling
 from trunkline_gateway.public_url import PublicUrl
+from trunkline_gateway.redirects import Redirects
 from trunkline_gateway.registry import Streams
 from trunkline_gateway.rejections import Rejections
 from trunkline_gateway.settings import GatewaySettings
@@ -28,6 +29,7 @@ class Link:
     bus: Bus
     assignment: Assignment
     workers: Workers
+    redirects: Redirects
 
 
 @dataclass(slots=True)
@@ -65,7 +67,8 @@ class Gateway:
     def new_link(self, bus: Bus) -> Link:
         """Make the parts that need NATS; webhooks and streams use them once they are set as `link`."""
         assignment = Assignment(bus, self.settings.trunkline_region, self.gateway_id)
-        return Link(bus, assignment, Workers(bus, self.gateway_id))
+        redirects = Redirects(bus, self.outbound, self.public_url)
+        return Link(bus, assignment, Workers(bus, self.gateway_id), redirects)
 
 
 def new_id(host: str) -> str:

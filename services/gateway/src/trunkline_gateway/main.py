@@ -4,6 +4,7 @@ import asyncio
 from typing import Any, Final
 
 import click
+from nats.aio.msg import Msg
 
 from trunkline_common import log, service, settings, subjects
 from trunkline_common.bus import Bus
@@ -69,20 +70,29 @@ async def _run(gateway: Gateway, life: Life) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             link = gateway.new_link(bus)
-            watching = tasks.create_task(link.workers.run(), name="watch-workers")
+            gateway.outbound.open(bus)
+            serving = [
+                tasks.create_task(link.workers.run(), name="watch-workers"),
+                tasks.create_task(link.redirects.run(), name="redirects"),
+            ]
+            await bus.subscribe(subjects.gateway_ping(gateway.gateway_id), _answer_ping)
             await bus.subscribe_audio(
                 subjects.every_gateway_down(gateway.gateway_id), gateway.streams.dispatch
             )
             gateway.link = link
-            gateway.outbound.open(bus)
             life.started()
             _log.info("gateway-ready", gateway=gateway.gateway_id, public_url=gateway.public_url.base)
             await life.stop_requested.wait()
             await _drain(gateway)
-            watching.cancel()
+            for task in serving:
+                task.cancel()
     finally:
         await gateway.outbound.close()
         await bus.close()
+
+
+async def _answer_ping(message: Msg) -> None:
+    await message.respond(b"")
 
 
 async def _drain(gateway: Gateway) -> None:

@@ -42,6 +42,11 @@ CALLS_ENDED = Counter(
     "Calls that Twilio was asked to end, by what it said.",
     ["result"],
 )
+REDIRECTS = Counter(
+    "trunkline_gateway_redirects",
+    "Calls that a worker wanted to be attached again: what Twilio's REST API said, or why it was not asked.",
+    ["result"],
+)
 REJECTED = Counter("trunkline_gateway_rejected", "Refused requests, sockets and messages.", ["reason"])
 
 STREAMS = Gauge("trunkline_gateway_streams_active", "Media streams that are open.")
@@ -120,6 +125,7 @@ _start_at_zero(DIALS, ("completed", "answered", "busy", "no-answer", "failed", "
 _start_at_zero(OUTBOUND, ("placed", "repeated", *(problem.word for problem in Problem)))
 _start_at_zero(ANSWERED_BY, (*sorted(PARTIES), "other"))
 _start_at_zero(CALLS_ENDED, ("ended", "already-over", "failed"))
+_start_at_zero(REDIRECTS, ("redirected", "over", "failed", "not-needed", "busy", "malformed"))
 _start_at_zero(STREAM_CALLBACKS, STREAM_EVENTS)
 _start_at_zero(REJECTED, Rejection)
 _start_at_zero(STREAMS_ENDED, (ending.label for ending in Ending))

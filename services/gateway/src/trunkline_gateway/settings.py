@@ -153,6 +153,12 @@ class GatewaySettings(CommonSettings):
         return tuple(prefix for prefix in self.outbound_allowed.split(",") if prefix)
 
     @property
+    def may_use_rest(self) -> bool:
+        """Whether there are credentials for Twilio's REST API."""
+        has_key = self.twilio_api_key is not None and self.twilio_api_secret is not None
+        return bool(self.twilio_account_sid) and (has_key or bool(self.auth_tokens))
+
+    @property
     def rest_credentials(self) -> tuple[str, str]:
         """User and password of Twilio's REST API."""
         if self.twilio_api_key and self.twilio_api_secret:

@@ -1,6 +1,6 @@
-"""Twilio's REST API: places calls and ends them (Twilio: Call resource).
+"""Twilio's REST API: places calls, gives them other instructions, ends them (Twilio: Call resource).
 
-Importing this takes a third of a second, so only a gateway with outbound calls does it.
+Importing this takes a third of a second, so only a gateway that may sign in does it.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ PLACE_S_MAX: Final = 10.0
 """Twilio answers in a fraction of a second; it may still place a call that nobody waits for any more."""
 
 END_S_MAX: Final = 5.0
+REDIRECT_S_MAX: Final = 5.0
 
 
 class TwilioRest:
@@ -79,6 +80,10 @@ class TwilioRest:
     async def end(self, call_sid: str) -> None:
         """End a call; raises `TwilioRefusedError`, `TwilioUnreachedError` or `TwilioSilentError`."""
         await _asked(self._calls(call_sid).update_async(status="completed"), END_S_MAX)
+
+    async def redirect(self, call_sid: str, url: str) -> None:
+        """Have a call leave what it does, its stream included, for what `url` answers; raises as `end` does."""
+        await _asked(self._calls(call_sid).update_async(url=url, method="POST"), REDIRECT_S_MAX)
 
     async def close(self) -> None:
         """Close the connections."""

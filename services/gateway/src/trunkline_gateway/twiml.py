@@ -36,7 +36,7 @@ def connect(public_url: PublicUrl, facts: Facts, token: str, detours: int = 0, d
     response = VoiceResponse()
     if digits:
         response.play(digits=digits)
-    reattach = public_url.http(REATTACH_PATH, _query(facts.attach + 1, facts.started_at_ms, detours))
+    reattach = reattach_url(public_url, facts.attach + 1, facts.started_at_ms, detours)
     connection = Connect(action=reattach, method="POST")
     stream = connection.stream(
         url=public_url.stream,
@@ -53,6 +53,11 @@ def connect(public_url: PublicUrl, facts: Facts, token: str, detours: int = 0, d
     response.append(connection)
     response.redirect(reattach, method="POST")
     return str(response)
+
+
+def reattach_url(public_url: PublicUrl, attach: int, started_at_ms: int, detours: int) -> str:
+    """Return where Twilio asks what comes after a stream; `attach` is the number of the next one."""
+    return public_url.http(REATTACH_PATH, _query(attach, started_at_ms, detours))
 
 
 def dial(public_url: PublicUrl, facts: Facts, transfer: Transfer, detours: int) -> str:

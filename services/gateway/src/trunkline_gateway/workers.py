@@ -1,65 +1,23 @@
 """Pings each worker that holds one of our streams, and ends those streams when the worker is gone.
 
-Twilio then attaches their calls anew, to this gateway or another, and with them a living worker. A ping that
-fails says something about the worker only while NATS works, and while workers had time to come back to it: in
-an outage of the bus every worker is silent, and no call may be ended for that.
+Twilio then attaches their calls anew, to this gateway or another, and with them a living worker. What pings tell
+is in `pulse.py`.
 """
 
 import asyncio
 import time
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from trunkline_common import log, subjects
 from trunkline_common.bus import Bus, NoAnswerError, NobodyListensError
+from trunkline_common.pulse import PING_TIMEOUT_S, Loss, Pulse
 from trunkline_gateway import metrics
 from trunkline_gateway.events import EndDecided, Event, Pinged
 from trunkline_gateway.reasons import Ending
 
 PING_INTERVAL_S: Final = 0.2
-PING_TIMEOUT_S: Final = 0.2
-MISSES_MAX: Final = 3
-"""A hung worker is noticed after 0.6 s; one slow turn of its event loop is forgiven."""
-
-REFUSALS_MAX: Final = 2
-"""NATS knows at once that a process is gone; the second answer excludes a moment of reconnecting."""
-
-RECONNECT_GRACE_S: Final = 3.0
-"""After our own link came back: the workers' links may need a moment more, up to their longest wait of 2 s."""
 
 _log = log.get(__name__)
-
-
-class Pulse:
-    """Pure: decides from the fate of pings whether a worker is lost, and how."""
-
-    def __init__(self) -> None:
-        self._misses = 0
-        self._refusals = 0
-        self._bus_returned_at = float("-inf")
-
-    def answered(self) -> None:
-        """The worker is there."""
-        self._misses = self._refusals = 0
-
-    def bus_broke(self, now: float) -> None:
-        """NATS itself does not answer, or did not a moment ago: nothing is known of the worker."""
-        self._misses = self._refusals = 0
-        self._bus_returned_at = now
-
-    def missed(self, now: float) -> Literal["silent"] | None:
-        """No answer in time. Returns `silent` when that makes the worker lost."""
-        self._misses += 1
-        self._refusals = 0
-        return "silent" if self._misses >= MISSES_MAX and not self._in_grace(now) else None
-
-    def refused(self, now: float) -> Literal["gone"] | None:
-        """Nobody listens to the worker's pings. Returns `gone` when that makes the worker lost."""
-        self._refusals += 1
-        self._misses = 0
-        return "gone" if self._refusals >= REFUSALS_MAX and not self._in_grace(now) else None
-
-    def _in_grace(self, now: float) -> bool:
-        return now < self._bus_returned_at + RECONNECT_GRACE_S
 
 
 class Listener(Protocol):
@@ -105,7 +63,7 @@ class Workers:
         reconnects = self._bus.reconnects
         while True:
             sent_at = time.monotonic()
-            lost: Literal["silent", "gone"] | None = None
+            lost: Loss | None = None
             try:
                 await self._bus.request(subject, b"", PING_TIMEOUT_S)
             except NobodyListensError:
@@ -142,7 +100,7 @@ class Workers:
         for stream in tuple(self._streams.get(worker, ())):
             await stream.feed(event)
 
-    async def _give_up(self, worker: str, how: Literal["silent", "gone"]) -> None:
+    async def _give_up(self, worker: str, how: Loss) -> None:
         streams = self._streams.pop(worker, set())
         self._watches.pop(worker, None)
         metrics.WORKERS_WATCHED.set(len(self._watches))

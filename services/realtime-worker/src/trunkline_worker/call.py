@@ -10,12 +10,11 @@ stream.
 """
 
 import zlib
+from typing import Final
 
 from trunkline_common.call_events import (
     CallAttached,
-    CallEnded,
     CallStarted,
-    CallTakenOver,
     DtmfReceived,
     Verdict,
 )
@@ -32,18 +31,22 @@ from trunkline_worker.call_life import (
     SESSION_MAX_S,
     STOPPED_FOR_GOOD,
     State,
+    ended,
 )
 from trunkline_worker.checkpoint import Checkpoint
 from trunkline_worker.commands import Command, Finish, HangUp, LetGo, Record
+from trunkline_worker.custody import Custody
 from trunkline_worker.dialogue import Dialogue
 from trunkline_worker.due import earliest
 from trunkline_worker.limits import LimitWatch, Moment
 from trunkline_worker.model_link import STAND_BY_S, Link, ModelLink
 from trunkline_worker.prices import NO_PRICES, PriceList
 from trunkline_worker.resample import ResamplerKind
-from trunkline_worker.resumption import Checkpoints, Yielding, resume
+from trunkline_worker.rescue import Rescue
 from trunkline_worker.spend import Spend
-from trunkline_worker.tools import Departure
+
+_NO_SIGNS: Final = (events.Attached, events.Owned, events.StreamStopped)
+"""What comes from a gateway and is no sign of the stream before."""
 
 
 class Call:
@@ -68,14 +71,11 @@ class Call:
         self._deadline: float | None = None
         """End of OFFERED, ORPHANED, LEAVING or LINGERING."""
         self._absence: Absence | None = None
+        self._rescue = Rescue()
         self._verdict = Verdict.NEVER_ATTACHED
         self._gateway_heard_at = 0.0
-        self._greeted = False
         self._limits = LimitWatch(agent.limits, self._dialogue.gate)
-        self._signs = 0
-        """How often the caller has spoken or pressed a key."""
-        self._checkpoints = Checkpoints(self._dialogue)
-        self._yielding = Yielding(self._dialogue)
+        self._custody = Custody(worker, self._dialogue, self._limits)
 
     @property
     def link(self) -> Link:
@@ -113,9 +113,7 @@ class Call:
         if not known.greeted:
             return self.start(now)
         self._deadline = now + OFFER_S
-        taken_over = CallTakenOver(worker=self._started.worker, cause="resumed", items=len(known.items))
-        following = self._restore(known, now)
-        return [Record(self._started), Record(taken_over), *following, *self._model.resume(now)]
+        return [Record(self._started), *self._custody.take_up(known, now), *self._model.resume(now)]
 
     def wake_at(self) -> float | None:
         """Return when the next `Tick` is due, if one is."""
@@ -127,22 +125,23 @@ class Call:
             self._deadline,
             self._model.wake_at(),
             silence_at,
+            self._rescue.wake_at() if self.state is State.ORPHANED else None,
             dialogue_at,
             self._dialogue.filler.wake_at(),
             self._dialogue.actions.wake_at(),
             self._limits.wake_at() if self.state is State.TALKING else None,
-            self._yielding.wake_at() if self.state is State.TALKING else None,
+            self._custody.wake_at() if self.state is State.TALKING else None,
         )
 
     def handle(self, event: events.Event, now: float) -> list[Command]:
         """Apply one event and return everything that follows from it."""
         if self.state is State.ENDED:
             return []
-        if isinstance(event, events.CallerAudio):
+        if isinstance(event, events.CallerAudio) and self.state is not State.ORPHANED:
             # Fifty times a second: it changes neither the call's state nor its link to the model.
             self._gateway_heard_at = now
             return self._dialogue.caller_audio(event.t_ms, event.ulaw, now)
-        commands = self._apply(event, now)
+        commands = [*self._hear_again(event, now), *self._apply(event, now)]
         if self.state is State.STANDING_BY:
             return commands
         if self.state is State.TALKING:
@@ -158,22 +157,23 @@ class Call:
         if self.state is State.LINGERING and not self._dialogue.conversation.waits_for_words():
             commands += self._end(now)
         if self.state is State.TALKING:
-            if self._yielding.is_due(now):
-                last = self._checkpoints.last(self._as_known)
-                return [*commands, last, *self._let_go("another worker goes on")]
-            commands += self._checkpoints.step(self._as_known, now)
+            if self._custody.lets_go(now):
+                return [*commands, self._custody.last_words(), *self._let_go("another worker goes on")]
+            commands += self._custody.tell(now)
         return commands
 
     def _apply(self, event: events.Event, now: float) -> list[Command]:
         if isinstance(event, events.GatewayEvent):
             self._gateway_heard_at = now
         match event:
+            case events.CallerAudio(t_ms, ulaw):
+                return self._dialogue.caller_audio(t_ms, ulaw, now)
             case events.MarkPlayed(name):
                 return self._dialogue.mark_played(name, now)
             case events.Attached(gateway, stream_sid):
                 return self._on_attached(gateway, stream_sid, now)
             case events.KeyPressed(digit):
-                self._signs += 1
+                self._custody.signs += 1
                 pressed = Record(DtmfReceived(at_ms=self.duration_ms))
                 return [pressed, *self._dialogue.actions.key_pressed(digit, now)]
             case events.ToolReturned():
@@ -185,6 +185,11 @@ class Call:
             case events.LineMeasured(twilio_rtt_ms, bus_rtt_ms):
                 self._dialogue.line_measured(twilio_rtt_ms, bus_rtt_ms)
                 return []
+            case events.RedirectAnswered(answer):
+                self._rescue.answered(answer, now)
+                return []
+            case events.OverAtTwilio():
+                return self._on_over_at_twilio(now)
             case events.Tick():
                 return self._on_tick(now)
             case events.WorkerStopping():
@@ -192,45 +197,24 @@ class Call:
             case events.Owned():
                 return self._on_owned(event, now)
             case events.YieldAsked():
-                self._yielding.ask(now)
+                self._custody.yield_soon(now)
                 return []
             case events.BusChanged(is_up):
                 return self._dialogue.bus_changed(now, is_up=is_up)
-            case events.CallerAudio():
-                raise AssertionError("handled above")
             case _:
                 return self._on_model(event, now)
 
     # --- From worker to worker
-
-    @property
-    def _as_known(self) -> Checkpoint:
-        return Checkpoint(greeted=self._greeted, signs=self._signs)
 
     def _on_owned(self, owned: events.Owned, now: float) -> list[Command]:
         if self.state is not State.STANDING_BY:
             return []
         self.state = State.TALKING
         self._deadline = None
-        known = owned.known
-        taken_over = CallTakenOver(
-            worker=self._started.worker,
-            cause=owned.cause,
-            previous_fence=owned.previous,
-            items=len(known.items),
-        )
-        attached = CallAttached(gateway=owned.gateway, stream_sid=owned.stream_sid)
-        commands: list[Command] = [Record(taken_over), Record(attached)]
-        commands += self._restore(known, now, owned)
-        commands += self._model.go(now)
-        is_new = known.stream_shift_ms is None
-        commands += [*self._dialogue.resume(now, new_stream=is_new), *self._greet_once(now)]
+        same_stream = owned.known.stream_shift_ms is not None
+        commands = [*self._custody.take_over(owned, now), *self._model.go(now)]
+        commands += [*self._dialogue.resume(now, same_stream=same_stream), *self._greet_once(now)]
         return [*commands, *self._unless_lost(now)]
-
-    def _restore(self, known: Checkpoint, now: float, owned: events.Owned | None = None) -> list[Command]:
-        self._greeted, self._signs = known.greeted, known.signs
-        self._limits.restore(now - known.media_ms / 1000)
-        return resume(self._dialogue, known, owned, now)
 
     def _let_go(self, why: str) -> list[Command]:
         self.state = State.ENDED
@@ -247,36 +231,58 @@ class Call:
             commands += self._dialogue.suspend(now)
         self.state = State.TALKING
         self._deadline = None
-        commands += self._come_back(now)
+        commands += [*self._rescue.ended("attached", now), *self._come_back(now)]
         commands += [*self._dialogue.resume(now), *self._greet_once(now)]
         return [*commands, *self._unless_lost(now)]
 
     def _on_stream_stopped(self, reason: StopReason, now: float) -> list[Command]:
         verdict = STOPPED_FOR_GOOD.get(reason)
+        if verdict is Verdict.CALLER_HUNG_UP and self._rescue.is_moving(now):
+            # It was redirected, or the caller hung up: then Twilio says so when it is asked again.
+            self._rescue.caller_stopped = True
+            verdict = None
         if self.state is State.LINGERING or (self.state is State.LEAVING and verdict is None):
             return []
         commands = self._dialogue.suspend(now)
         if verdict is None:
-            self.state = State.ORPHANED
-            self._deadline = now + ORPHAN_S
+            if self.state is not State.ORPHANED:
+                self.state, self._deadline = State.ORPHANED, now + ORPHAN_S
+                self._rescue.stream_lost(now)
             return commands
-        if verdict is Verdict.CALLER_HUNG_UP and not self._dialogue.agent_was_heard:
-            verdict = Verdict.CALLER_LEFT_EARLY
         return [*commands, *self._linger(verdict, now)]
 
-    def _greet_once(self, now: float) -> list[Command]:
-        if self._greeted or self.state is not State.TALKING or not self._model.is_open:
+    def _hear_again(self, event: events.Event, now: float) -> list[Command]:
+        """Go on when a stream that was taken for lost is heard: its gateway was only slow.
+
+        Not while Twilio is moving the call: then it is what was on its way. Nothing of a stream comes after its stop.
+        """
+        is_frame = isinstance(event, events.GatewayEvent) and not isinstance(event, _NO_SIGNS)
+        waits = self.state is State.ORPHANED and self._absence is None
+        if not (is_frame and waits) or self._rescue.is_moving(now):
             return []
-        self._greeted = True
+        self.state, self._deadline = State.TALKING, None
+        commands = [*self._rescue.ended("heard-again", now), *self._dialogue.resume(now, same_stream=True)]
+        return [*commands, *self._greet_once(now)]
+
+    def _on_over_at_twilio(self, now: float) -> list[Command]:
+        if self.state is not State.ORPHANED:
+            # A stream came meanwhile, and its end will be told.
+            return []
+        verdict = Verdict.CALLER_HUNG_UP if self._rescue.caller_stopped else Verdict.STREAM_LOST
+        return self._linger(verdict, now)
+
+    def _greet_once(self, now: float) -> list[Command]:
+        if self._custody.greeted or self.state is not State.TALKING or not self._model.is_open:
+            return []
+        self._custody.greeted = True
         return self._dialogue.greet(now)
 
     # --- What the agent asked for at the end of its words
 
     def _leave_if_heard(self, now: float) -> list[Command]:
         departure = self._dialogue.actions.departure(now)
-        return [] if departure is None else self._leave(departure, now)
-
-    def _leave(self, departure: Departure, now: float) -> list[Command]:
+        if departure is None:
+            return []
         commands = self._dialogue.suspend(now)
         if departure.tool == agent_tools.END_CALL:
             return [*commands, HangUp(NextStep.HANG_UP), *self._linger(Verdict.AGENT_HUNG_UP, now)]
@@ -314,7 +320,7 @@ class Call:
     def _mind_limits(self, now: float) -> list[Command]:
         moment = Moment(
             quiet=self._model.is_open and self._dialogue.quiet,
-            signs=self._signs,
+            signs=self._custody.signs,
             cost_usd=self.spend.total_usd,
             refused_tools=self._dialogue.actions.refused_tools,
             media_ms=self.duration_ms,
@@ -329,7 +335,7 @@ class Call:
 
     def _on_model(self, event: events.ModelEvent, now: float) -> list[Command]:
         if isinstance(event, events.SpeechStarted):
-            self._signs += 1
+            self._custody.signs += 1
         commands = self._model.handle(event, now)
         return [*commands, *self._unless_lost(now), *self._greet_once(now)]
 
@@ -353,19 +359,19 @@ class Call:
             return commands
         if self.state is State.TALKING and now >= self._gateway_heard_at + GATEWAY_SILENCE_S:
             return commands + self._hang_up(Verdict.GATEWAY_LOST, now)
+        if self.state is State.ORPHANED:
+            commands += self._rescue.tick(now)
         if self._deadline is not None and now >= self._deadline:
             match self.state:
                 case State.STANDING_BY:
                     return [*commands, *self._let_go("it was not needed")]
-                case State.OFFERED:
+                case State.OFFERED | State.LINGERING:
                     return commands + self._end(now)
                 case State.ORPHANED | State.LEAVING:
                     self._verdict = Verdict.STREAM_LOST
                     if self._absence is not None:
                         following, self._verdict = self._absence.overdue(self.duration_ms)
                         commands += following
-                    return commands + self._end(now)
-                case State.LINGERING:
                     return commands + self._end(now)
         return commands + (self._dialogue.tick(now) if self._model.is_open else [])
 
@@ -379,6 +385,8 @@ class Call:
         return [HangUp(NextStep.FALLBACK), *self._end(now)]
 
     def _linger(self, verdict: Verdict, now: float) -> list[Command]:
+        if verdict is Verdict.CALLER_HUNG_UP and not self._dialogue.agent_was_heard:
+            verdict = Verdict.CALLER_LEFT_EARLY
         self._verdict = verdict
         self.state = State.LINGERING
         self._deadline = now + LINGER_S
@@ -388,14 +396,8 @@ class Call:
     def _end(self, now: float) -> list[Command]:
         if self.state is State.ENDED:
             return []
-        commands = [*self._dialogue.close(now), *self._model.close()]
+        commands = [*self._dialogue.close(now), *self._model.close(), *self._rescue.ended("over", now)]
         self.state = State.ENDED
-        ended = CallEnded(
-            outcome=self._verdict.outcome,
-            reason=self._verdict.reason,
-            duration_ms=self.duration_ms,
-            interruptions=self.interruptions,
-            events_expected=0,
-        )
+        end = ended(self._verdict, self.duration_ms, self.interruptions)
         next_step = NextStep.FALLBACK if self._verdict in OURS else NextStep.HANG_UP
-        return [*commands, Record(ended), Finish(self._verdict, next_step)]
+        return [*commands, Record(end), Finish(self._verdict, next_step)]

@@ -18,7 +18,7 @@ LINGERING lasts only while the caller's last words are still being transcribed.
 from enum import Enum
 from typing import Final
 
-from trunkline_common.call_events import Verdict
+from trunkline_common.call_events import CallEnded, Verdict
 from trunkline_common.control import StopReason
 
 OFFER_S: Final = 60.0
@@ -64,3 +64,14 @@ OURS: Final = {
     *(Verdict.WORKER_STOPPED, Verdict.GATEWAY_LOST),
 }
 """The caller did not want the end: Twilio is told to say so."""
+
+
+def ended(verdict: Verdict, duration_ms: int, interruptions: int) -> CallEnded:
+    """Return the last event of a call; whoever writes it knows how many events there were."""
+    return CallEnded(
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        duration_ms=duration_ms,
+        interruptions=interruptions,
+        events_expected=0,
+    )

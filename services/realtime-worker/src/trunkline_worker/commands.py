@@ -280,6 +280,23 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class AskForRedirect:
+    """Have a gateway ask Twilio to attach the call again; the answer comes as `events.RedirectAnswered`."""
+
+
+OrphanEnd = Literal["attached", "heard-again", "over"]
+"""Another stream · the same one, whose gateway was only slow · the call ended without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOrphan:
+    """Measure how long no stream carried the call."""
+
+    seconds: float
+    end: OrphanEnd
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The call is over; nothing follows."""
 
@@ -304,5 +321,7 @@ Command = (
     | Record
     | RecordLatency
     | Count
+    | AskForRedirect
+    | RecordOrphan
     | Finish
 )

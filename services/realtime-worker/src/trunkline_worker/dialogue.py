@@ -154,9 +154,9 @@ class Dialogue:
             return commands
         return [*commands, *self._cut(now, cancel=True), *self.gate.request(Wish.ANSWER, now)]
 
-    def resume(self, now: float, *, new_stream: bool = True) -> list[Command]:
-        """A stream is there: go on where the line broke, if one did."""
-        if new_stream:
+    def resume(self, now: float, *, same_stream: bool = False) -> list[Command]:
+        """A stream is there, or the one before after all: go on where the line broke, if one did."""
+        if not same_stream:
             self.uplink.start_stream()
         self.actions.line_opened()
         self._on_line = True

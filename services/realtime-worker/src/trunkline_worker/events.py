@@ -296,6 +296,22 @@ class Dialed:
     """Twilio's DialCallStatus."""
 
 
+RedirectAnswer = Literal["taken", "silent", "nobody"]
+"""A gateway asks Twilio now · perhaps one does · none does."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectAnswered:
+    """What came of `AskForRedirect`."""
+
+    answer: RedirectAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class OverAtTwilio:
+    """Twilio says that the call is not in progress any more (Twilio: errors 21220 and 20404)."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerStopping:
     """This process is about to end; the call cannot stay."""
@@ -363,6 +379,8 @@ Event = (
     | ModelEvent
     | ToolReturned
     | Dialed
+    | RedirectAnswered
+    | OverAtTwilio
     | Tick
     | WorkerStopping
     | Owned

@@ -23,6 +23,8 @@ class GatewayLine:
         self._call_id = call_id
         self._downlink = downlink
         self._loop = asyncio.get_running_loop()
+        self.heard_at = self._loop.time()
+        """When the last frame of this owner's came."""
         self._opened_at = 0.0
         self._subject = ""
         self._seq = 0
@@ -39,7 +41,7 @@ class GatewayLine:
     def send_to(self, gateway: str) -> None:
         """Let frames go to this gateway, under the fence that is."""
         self.gateway = gateway
-        self._opened_at = self._loop.time()
+        self._opened_at = self.heard_at = self._loop.time()
         self._subject = subjects.gateway_down(gateway, self._call_id)
 
     def close(self) -> None:
@@ -68,6 +70,7 @@ class GatewayLine:
         if frame.fence != self.fence:
             metrics.FRAMES_REFUSED.labels("old-fence" if frame.fence < self.fence else "future-fence").inc()
             return False
+        self.heard_at = self._loop.time()
         missing = frame.seq - self.consumed_seq - 1
         if missing < 0:
             metrics.FRAMES_REFUSED.labels("repeated").inc()

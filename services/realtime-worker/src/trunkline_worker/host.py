@@ -26,6 +26,7 @@ from trunkline_worker import events, metrics, session
 from trunkline_worker.budget_watch import BudgetWatch
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
+from trunkline_worker.gateways import Gateways
 from trunkline_worker.model_access import ModelAccess
 from trunkline_worker.owned import Held, Owned
 from trunkline_worker.past import Past
@@ -82,6 +83,7 @@ class Host:
         self._tool_runner = ToolRunner(ToolHosts.parse(settings.tool_hosts))
         self._budget = BudgetWatch(settings.daily_budget_usd, bus)
         self._owned = Owned(self.worker, bus)
+        self._gateways = Gateways(bus, self.worker, self._runners)
         self._queue: Subscription | None = None
         self._queue_lock = asyncio.Lock()
         self._taking: set[str] = set()
@@ -101,6 +103,7 @@ class Host:
             asyncio.create_task(self._event_log.run(), name="event-log"),
             asyncio.create_task(self._heartbeat(), name="heartbeat"),
             asyncio.create_task(self._profiles.run(), name="profiles"),
+            asyncio.create_task(self._gateways.run(), name="gateways"),
         ]
         try:
             await self._budget.catch_up()
@@ -227,6 +230,7 @@ class Host:
             self._event_log,
             self._access,
             self._tool_runner,
+            self._gateways,
             self._on_finish,
             self._on_owned,
         )
@@ -282,6 +286,9 @@ class Host:
             return None
 
     # --- Bookkeeping
+
+    def _runners(self) -> list[CallRunner]:
+        return [held.runner for held in self._owned.live.values()]
 
     def _on_finish(self, runner: CallRunner) -> None:
         held = self._owned.live.pop(runner.call_id)

@@ -91,6 +91,29 @@ MEASURES = {
     for measure in Measure
 }
 
+GATEWAYS_LOST = Counter(
+    "trunkline_worker_gateways_lost",
+    "Gateways with calls of this worker that stopped answering pings.",
+    ["how"],
+)
+for _how in ("gone", "silent"):
+    GATEWAYS_LOST.labels(_how)
+REDIRECTS = Counter(
+    "trunkline_worker_redirects",
+    "Requests to the gateways to have Twilio attach a call again, by whether one took it.",
+    ["answer"],
+)
+for _answer in ("taken", "silent", "nobody"):
+    REDIRECTS.labels(_answer)
+ORPHAN_SECONDS = Histogram(
+    "trunkline_worker_orphan_seconds",
+    "How long no stream carried a call that had lost its own, by what ended that.",
+    ["end"],
+    buckets=(0.1, 0.2, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30),
+)
+for _end in ("attached", "heard-again", "over"):
+    ORPHAN_SECONDS.labels(_end)
+
 FRAMES_REFUSED = Counter(
     "trunkline_worker_frames_refused", "Frames from gateways that were not used.", ["reason"]
 )

@@ -72,6 +72,8 @@ class Owned:
                     await self._tell_owned(held.runner)
             case "who":
                 await message.respond(control.encode(self._reply(held, held.runner.fence, ok=True)))
+            case "over":
+                held.runner.apply(events.OverAtTwilio())
             case "dialed":
                 held.runner.apply(events.Dialed(request.dial_status))
                 await message.respond(control.encode(self._reply(held, held.runner.fence, ok=True)))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from trunkline_common import call_events, control, log
+from trunkline_common import call_events, control, log, subjects
 from trunkline_common.bus import Bus
 from trunkline_common.call_events import CallEvent, Envelope, EventError
 from trunkline_common.control import AssignKind, AssignRequest
@@ -32,11 +32,18 @@ class Past:
         self.waiting: list[Frame] = []
         """The caller's frames that came before the log was read."""
         self._previous = ""
-        self._when_read: Callable[[], None] | None = None
+        self._when_complete: Callable[[], None] | None = None
 
-    def when_read(self, callback: Callable[[], None]) -> None:
-        """Call back once the log was read, or could not be."""
-        self._when_read = callback
+    def when_complete(self, callback: Callable[[], None]) -> None:
+        """Call back once the call is ours, and its log was read, or could not be."""
+        self._when_complete = callback
+
+    def take(self, payload: bytes) -> None:
+        """Take the gateway's word that the call is ours; raises `ControlError` when it cannot be read."""
+        own = control.decode(payload, control.Own)
+        subjects.token(own.gateway)
+        self.own = own
+        self._tell()
 
     def wait(self, frame: Frame) -> None:
         """Keep a frame until the log is read."""
@@ -59,11 +66,12 @@ class Past:
             self._previous = str(max(older)) if older else ""
             metrics.LOG_READ_SECONDS.observe(asyncio.get_running_loop().time() - began)
         self.is_read = True
-        if self._when_read is not None:
-            self._when_read()
+        self._tell()
 
-    def owned(self, own: control.Own, request: AssignRequest) -> events.Owned:
-        """Return the event that makes the call ours."""
+    def owned(self, request: AssignRequest) -> events.Owned:
+        """Return the event that makes the call ours; to be asked once all is known."""
+        own = self.own
+        assert own is not None
         told: Checkpoint | None = None
         if own.checkpoint:
             try:
@@ -83,6 +91,10 @@ class Past:
             mark_played=own.mark_played,
             unplayed_ms=own.unplayed_ms,
         )
+
+    def _tell(self) -> None:
+        if self.is_read and self.own is not None and self._when_complete is not None:
+            self._when_complete()
 
 
 def _opened(envelopes: list[Envelope]) -> Iterator[CallEvent]:

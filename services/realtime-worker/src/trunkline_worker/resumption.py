@@ -1,7 +1,6 @@
 """Pure: a talk goes on at another owner of the call, as if only its model session had been lost.
 
-The owner tells all the time what the next one would have to know (`Checkpoints`); the next one restores it (`resume`)
-and does what follows the loss of a session: what Twilio holds plays on, an answer that broke off goes on, a turn that
+What the owner knows is taken down (`taken`); the next one restores it (`resume`) and does what follows the loss of a session: what Twilio holds plays on, an answer that broke off goes on, a turn that
 was not answered is heard again.
 """
 
@@ -10,16 +9,10 @@ from typing import Final
 import msgspec
 
 from trunkline_worker.checkpoint import RECENT_ITEMS, Checkpoint
-from trunkline_worker.commands import Command, SendCheckpoint
+from trunkline_worker.commands import Command
 from trunkline_worker.dialogue import Dialogue
 from trunkline_worker.events import Owned
 from trunkline_worker.response_gate import Request, Wish
-
-GROWTH_S: Final = 0.5
-"""Words and audio that only grow are told twice a second; anything else at once."""
-
-HEARD_LIVE_MS: Final = 1_500
-"""A session that lets go in a quiet moment has heard everything before this; it would have told of speech."""
 
 KEPT_MS_MAX: Final = 15_000
 """What a gateway keeps of the caller's audio."""
@@ -28,73 +21,6 @@ STILL_THERE: Final = (
     "The line broke for a while and is open again. In one short sentence tell the caller that you are still there, "
     "and go on where you were."
 )
-
-YIELD_S: Final = 10.0
-"""A call is let go in a quiet moment, or after so long in the middle of whatever happens: the process has to end."""
-
-WORDS_S: Final = 2.0
-"""For a transcript that is still to come; the next owner would have to hear that turn again."""
-
-
-class Checkpoints:
-    """When the owner of a call tells what, and what of the caller's audio may be forgotten."""
-
-    def __init__(self, dialogue: Dialogue) -> None:
-        self._dialogue = dialogue
-        self._outline: object = None
-        self._told_at = float("-inf")
-
-    def start(self) -> None:
-        """A gateway that knows nothing carries the call from now on."""
-        self._outline = None
-
-    def step(self, of_call: Checkpoint, now: float) -> list[Command]:
-        """Return the checkpoint that is due, if one is; `of_call` holds what the talk itself does not know."""
-        outline = (_outline(self._dialogue), of_call)
-        if outline == self._outline and now < self._told_at + GROWTH_S:
-            return []
-        checkpoint = taken(self._dialogue, of_call)
-        is_news = outline != self._outline or self._dialogue.playback.active or checkpoint.agent
-        if not is_news:
-            return []
-        self._outline, self._told_at = outline, now
-        return [SendCheckpoint(checkpoint, _needed_from_ms(self._dialogue, checkpoint))]
-
-    def last(self, of_call: Checkpoint) -> SendCheckpoint:
-        """Return the final checkpoint, with the whole conversation."""
-        dialogue = self._dialogue
-        checkpoint = taken(dialogue, of_call, items_max=None)
-        if dialogue.in_session and dialogue.quiet:
-            told_ms = max(checkpoint.told_ms, checkpoint.media_ms - HEARD_LIVE_MS)
-            checkpoint = msgspec.structs.replace(checkpoint, told_ms=told_ms)
-        return SendCheckpoint(checkpoint, _needed_from_ms(dialogue, checkpoint), is_final=True)
-
-
-class Yielding:
-    """Waits for the moment at which a call may be let go."""
-
-    def __init__(self, dialogue: Dialogue) -> None:
-        self._dialogue = dialogue
-        self._asked_at: float | None = None
-        self._wake_at: float | None = None
-
-    def ask(self, now: float) -> None:
-        """Another owner is ready."""
-        if self._asked_at is None:
-            self._asked_at = now
-
-    def wake_at(self) -> float | None:
-        """Return when `is_due` may have become true by time alone."""
-        return self._wake_at
-
-    def is_due(self, now: float) -> bool:
-        """Return whether to let go now."""
-        if self._asked_at is None:
-            return False
-        words_until, until = self._asked_at + WORDS_S, self._asked_at + YIELD_S
-        self._wake_at = words_until if now < words_until else until
-        words = now < words_until and self._dialogue.conversation.waits_for_words()
-        return now >= until or (self._dialogue.quiet and not words)
 
 
 def taken(dialogue: Dialogue, of_call: Checkpoint, items_max: int | None = RECENT_ITEMS) -> Checkpoint:
@@ -158,7 +84,7 @@ def resume(dialogue: Dialogue, known: Checkpoint, owned: Owned | None, now: floa
     return [*closed, *dialogue.actions.resume(known.departure, known.refused_tools, now)]
 
 
-def _outline(dialogue: Dialogue) -> object:
+def outline(dialogue: Dialogue) -> object:
     """Return what, when it changes, the next owner must know at once."""
     floor, conversation = dialogue.floor, dialogue.conversation
     caller, agent = conversation.drafts()
@@ -173,7 +99,7 @@ def _outline(dialogue: Dialogue) -> object:
     )
 
 
-def _needed_from_ms(dialogue: Dialogue, checkpoint: Checkpoint) -> int:
+def needed_from_ms(dialogue: Dialogue, checkpoint: Checkpoint) -> int:
     """Return from where on the next owner needs the caller's audio, by the stream's timestamps."""
     if checkpoint.in_session:
         since_ms = dialogue.owed(broke_off=False, told_ms=checkpoint.told_ms).hear_again_ms

@@ -12,14 +12,12 @@ from typing import Final
 
 import msgspec
 
-from trunkline_common import call_events, control, log, subjects
+from trunkline_common import control, log, subjects
 from trunkline_common.call_events import (
     CallEnded,
     CallEvent,
-    Envelope,
     ModelConnected,
     ModelLost,
-    ToolReturned,
     TurnLatency,
     Verdict,
 )
@@ -28,11 +26,13 @@ from trunkline_common.frames import FINAL, Fence, Frame, FrameKind
 from trunkline_worker import commands, events, metrics, realtime_refusals, usage_metrics
 from trunkline_worker.agent import Agent
 from trunkline_worker.call import Call
-from trunkline_worker.call_life import State
+from trunkline_worker.call_life import State, ended
+from trunkline_worker.call_record import CallRecord
 from trunkline_worker.checkpoint import encode
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
 from trunkline_worker.gateway_line import GatewayLine
+from trunkline_worker.gateways import Gateways
 from trunkline_worker.model_access import ModelAccess
 from trunkline_worker.past import Past
 from trunkline_worker.prices import PriceList
@@ -43,6 +43,8 @@ from trunkline_worker.tool_runner import ToolRunner
 _log = log.get(__name__)
 
 _FAULT_NEXT: Final = NextStep.FALLBACK
+
+_DETOURS: Final = {NextStep.TRANSFER, NextStep.SEND_DIGITS}
 
 
 class CallRunner:
@@ -59,6 +61,7 @@ class CallRunner:
         event_log: EventLog,
         access: ModelAccess,
         tool_runner: ToolRunner,
+        gateways: Gateways,
         on_finish: Callable[["CallRunner"], None],
         on_owned: Callable[["CallRunner"], None],
     ) -> None:
@@ -72,9 +75,12 @@ class CallRunner:
         self.request = request
         self._agent = agent
         self._settings = settings
-        self._event_log = event_log
+        self._record = CallRecord(request, event_log)
         self._access = access
         self._tool_runner = tool_runner
+        self._gateways = gateways
+        self._detours = 0
+        """How often Twilio was told to do something else before the call came back."""
         self._tools: dict[str, asyncio.Task[None]] = {}
         """Requests of tools under way, by the model's id of the call; the core bounds them."""
         self.transfer: control.Transfer | None = None
@@ -97,11 +103,8 @@ class CallRunner:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._received_at = 0.0
-        self._event_number = 0
         self._past: Past | None = None
         """Of a live call that this worker is to go on with."""
-        self._unattached: list[Envelope] | None = []
-        """Events that wait for the first stream: a worker whose offer was not taken up leaves no trace."""
         self._log = _log.bind(call_id=self.call_id)
 
     @property
@@ -124,6 +127,21 @@ class CallRunner:
         """Twilio is to do `next_step` before the call comes back."""
         return self._call.state is State.LEAVING
 
+    @property
+    def is_talking(self) -> bool:
+        """A stream carries the call, as far as it is known."""
+        return self._call.state is State.TALKING
+
+    @property
+    def gateway(self) -> str:
+        """Which holds the call's stream; empty when none does."""
+        return self.line.gateway
+
+    @property
+    def heard_at(self) -> float:
+        """When the last frame of the stream came, by the loop's clock."""
+        return self.line.heard_at
+
     def start(self, past: Past | None = None) -> None:
         """Begin: open the model's session while Twilio is still setting up the stream.
 
@@ -140,14 +158,14 @@ class CallRunner:
             if self.request.kind is AssignKind.HANDOVER:
                 self.line.send_to(subjects.token(self.request.gateway))
             self._past = past
-            past.when_read(self._past_is_read)
+            past.when_complete(self._take_over)
             self._guarded(lambda: self._call.stand_by(now))
 
     def attach(self, fence: Fence, gateway: str, stream_sid: str) -> None:
         """A stream of this call is open at `gateway`; the one before it, if any, is told to go."""
         if self.line.gateway:
             self._send(FrameKind.HANG_UP, control.encode(control.HangUp(next=NextStep.HANG_UP)))
-        self._write_waiting_events()
+        self._record.release()
         self.line.open(fence, gateway)
         self._log.info("call-attached", fence=str(fence), gateway=gateway)
         self.apply(events.Attached(gateway, stream_sid))
@@ -157,9 +175,13 @@ class CallRunner:
         if self.finished:
             return
         self._log.info("call-given-up", why=why)
-        self._unattached = None
+        self._record.forget()
         self.finished = True
         self._stop()
+
+    def lose_stream(self) -> None:
+        """Take it that the stream is lost; its gateway stays known, for it may only be slow."""
+        self.apply(events.StreamStopped(control.StopReason.STREAM_LOST))
 
     def take_frame(self, frame: Frame) -> None:
         """Apply a frame from the gateway; refuse one of another owner, or one that is too late to matter."""
@@ -187,35 +209,28 @@ class CallRunner:
         self.apply(event)
 
     def _own(self, payload: bytes) -> None:
-        past = self._past
-        if past is None or not self.stands_by:
-            metrics.FRAMES_REFUSED.labels("unreadable").inc()
-            return
         try:
-            own = control.decode(payload, control.Own)
-            subjects.token(own.gateway)
+            if self._past is not None and self.stands_by:
+                self._past.take(payload)
+                return
+            why = "it was not asked for"
         except (control.ControlError, subjects.InvalidTokenError) as error:
-            metrics.FRAMES_REFUSED.labels("unreadable").inc()
-            self._log.warning("own-malformed", why=str(error))
-            return
-        past.own = own
-        if past.is_read:
-            self._past_is_read()
+            why = str(error)
+        metrics.FRAMES_REFUSED.labels("unreadable").inc()
+        self._log.warning("call-not-taken-over", why=why)
 
-    def _past_is_read(self) -> None:
-        """Go on with the call once it is ours and all is known."""
+    def _take_over(self) -> None:
         past = self._past
         if past is None or past.own is None or self.finished:
             return
-        own, self._past = past.own, None
-        self._write_waiting_events()
-        self.line.send_to(own.gateway)
+        self._past = None
+        self._record.release()
+        self.line.send_to(past.own.gateway)
         self._on_owned(self)
-        owned = past.owned(own, self.request)
+        owned = past.owned(self.request)
         metrics.CALLS_TAKEN_OVER.labels(owned.cause).inc()
-        self._log.info(
-            "call-taken-over", fence=str(self.fence), cause=owned.cause, items=len(owned.known.items)
-        )
+        items = len(owned.known.items)
+        self._log.info("call-taken-over", fence=str(self.fence), cause=owned.cause, items=items)
         self.apply(owned)
         for frame in past.waiting:
             self._apply_frame(frame)
@@ -266,9 +281,9 @@ class CallRunner:
             case commands.LetGo(why):
                 self.give_up(why)
             case commands.Record(event):
-                self._record(event)
+                self._write(event)
             case commands.RecordLatency(latency):
-                self._record_latency(latency)
+                self._write_latency(latency)
             case commands.Count(measure, amount, detail):
                 metrics.MEASURES[measure].inc(amount)
                 if detail:
@@ -289,52 +304,41 @@ class CallRunner:
                     running.cancel()
             case commands.HangUp(next_step, transfer, digits):
                 self.next_step, self.transfer, self.digits = next_step, transfer, digits
+                self._detours += next_step in _DETOURS
                 self._send(FrameKind.HANG_UP, control.encode(control.HangUp(next=next_step)))
+            case commands.AskForRedirect():
+                redirect = control.Redirect(
+                    call_id=self.call_id,
+                    attach=self.fence.attach + 1,
+                    started_at_ms=self.started_at_ms,
+                    detours=self._detours,
+                )
+                self._gateways.ask_for_redirect(redirect, self.apply)
+            case commands.RecordOrphan(seconds, end):
+                metrics.ORPHAN_SECONDS.labels(end).observe(seconds)
             case commands.Finish(verdict, next_step):
                 self._finish(verdict, next_step)
 
     def _send(self, kind: FrameKind, payload: bytes = b"", generation: int = 0, flags: int = 0) -> None:
         self.line.send(kind, payload, generation=generation, flags=flags, received_at=self._received_at)
 
-    def _record(self, event: CallEvent) -> None:
+    def _write(self, event: CallEvent) -> None:
         match event:
             case ModelConnected(connect_ms=connect_ms, cause=cause):
                 metrics.MODEL_CONNECT_SECONDS.labels(cause).observe(connect_ms / 1000)
                 self._access.session_began()
             case ModelLost():
                 self._report_lost_model(event)
-            case ToolReturned(outcome=outcome, duration_ms=duration_ms):
-                metrics.TOOL_CALLS.labels(outcome).inc()
-                if duration_ms:
-                    metrics.TOOL_SECONDS.labels(outcome).observe(duration_ms / 1000)
             case CallEnded():
-                event = msgspec.structs.replace(event, events_expected=self._event_number + 1)
+                event = msgspec.structs.replace(event, events_expected=self._record.events + 1)
         usage_metrics.count(event, self._agent.name)
-        envelope = call_events.seal(
-            event,
-            call_id=self.call_id,
-            call_started_at_ms=self.request.started_at_ms,
-            # Of the owner, not of the stream: a call that Twilio attaches again goes on counting.
-            fence=self.request.fence,
-            n=self._event_number,
-            at_ms=time.time_ns() // 1_000_000,
-        )
-        self._event_number += 1
-        if self._unattached is None:
-            self._event_log.append(envelope)
-        else:
-            self._unattached.append(envelope)
+        self._record.append(event)
 
-    def _write_waiting_events(self) -> None:
-        waiting, self._unattached = self._unattached, None
-        for envelope in waiting or ():
-            self._event_log.append(envelope)
-
-    def _record_latency(self, latency: TurnLatency) -> None:
+    def _write_latency(self, latency: TurnLatency) -> None:
         metrics.MODEL_SECONDS.observe(latency.model_ms / 1000)
         metrics.RESPONSE_SECONDS.observe(latency.response_ms / 1000)
         worker_ms = (time.perf_counter() - self._received_at) * 1000
-        self._record(msgspec.structs.replace(latency, worker_ms=worker_ms))
+        self._write(msgspec.structs.replace(latency, worker_ms=worker_ms))
 
     def _report_lost_model(self, lost: ModelLost) -> None:
         metrics.MODEL_LOST.labels("fatal" if lost.fatal else "passing").inc()
@@ -359,14 +363,7 @@ class CallRunner:
             return
         self._send(FrameKind.HANG_UP, control.encode(control.HangUp(next=_FAULT_NEXT)))
         self._close_sessions()
-        ended = CallEnded(
-            outcome=Verdict.WORKER_ERROR.outcome,
-            reason=Verdict.WORKER_ERROR.reason,
-            duration_ms=self._call.duration_ms,
-            interruptions=self._call.interruptions,
-            events_expected=0,
-        )
-        self._record(ended)
+        self._write(ended(Verdict.WORKER_ERROR, self._call.duration_ms, self._call.interruptions))
         self._finish(Verdict.WORKER_ERROR, _FAULT_NEXT)
 
     def _finish(self, verdict: Verdict, next_step: NextStep) -> None:
@@ -375,7 +372,7 @@ class CallRunner:
         self.finished = True
         self.verdict = verdict
         self.next_step = next_step
-        self._write_waiting_events()
+        self._record.release()
         metrics.CALLS_ENDED.labels(verdict.outcome, verdict.reason).inc()
         self._log.info("call-ended", outcome=verdict.outcome, reason=verdict.reason)
         self._stop()

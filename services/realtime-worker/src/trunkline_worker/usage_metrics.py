@@ -3,7 +3,14 @@
 from typing import Final
 
 from trunkline_common import log
-from trunkline_common.call_events import CallEnded, CallEvent, TranscriptionUsage, TurnLatency, Usage
+from trunkline_common.call_events import (
+    CallEnded,
+    CallEvent,
+    ToolReturned,
+    TranscriptionUsage,
+    TurnLatency,
+    Usage,
+)
 from trunkline_worker import events, metrics
 
 MODELS_TOLD_MAX: Final = 100
@@ -32,6 +39,10 @@ def count(event: CallEvent, agent: str) -> None:
             _count_transcription(event, agent)
         case TurnLatency():
             _observe_parts(event)
+        case ToolReturned(outcome=outcome, duration_ms=duration_ms):
+            metrics.TOOL_CALLS.labels(outcome).inc()
+            if duration_ms:
+                metrics.TOOL_SECONDS.labels(outcome).observe(duration_ms / 1000)
         case CallEnded(duration_ms=duration_ms):
             metrics.CALL_MINUTES.labels(agent).inc(duration_ms / 60_000)
 
