@@ -6,18 +6,16 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from bus_bench import LIMIT_S, Proxy, connected, counted
+from bus_talk import CALL, event
 from infra import MS
 from nats.aio.msg import Msg
 
 from trunkline_common import call_events, subjects
 from trunkline_common.bus import Bus
-from trunkline_common.call_events import DtmfReceived, Envelope
-from trunkline_common.frames import Fence
+from trunkline_common.call_events import Envelope
 from trunkline_local.nats_server import NatsServer
 from trunkline_worker import call_log
 from trunkline_worker.call_log import CallLogError
-
-CALL = "CA1"
 
 
 @pytest.fixture(autouse=True)
@@ -30,17 +28,6 @@ async def bus(nats_server: NatsServer) -> AsyncIterator[Bus]:
     async with connected(nats_server.url) as (bus, _):
         await bus.ensure_event_stream()
         yield bus
-
-
-def event(n: int, call_id: str = CALL, assign: int = 1) -> Envelope:
-    return call_events.seal(
-        DtmfReceived(at_ms=n),
-        call_id=call_id,
-        call_started_at_ms=1,
-        fence=Fence(1, assign),
-        n=n,
-        at_ms=n,
-    )
 
 
 async def write(bus: Bus, *envelopes: Envelope) -> None:

@@ -10,7 +10,7 @@ import pytest
 from infra import MS
 from nats.errors import NoRespondersError
 
-from trunkline_local.nats_server import NatsServer
+from trunkline_local.nats_server import NatsCluster, NatsServer
 from trunkline_local.processes import ProcessError
 
 
@@ -82,3 +82,27 @@ async def test_a_server_that_cannot_start_shows_its_log(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match=r"(?s)exited with code 1.*nats-server\.log.*unknown field"):
         async with NatsServer.start(tmp_path, extra_settings="nonsense: true"):
             pass
+
+
+async def test_a_cluster_keeps_a_stream_on_each_server_from_the_start(nats_cluster: NatsCluster) -> None:
+    client = await nats.connect(nats_cluster.servers[1].url)
+    made = await client.jetstream().add_stream(name="EV", subjects=["ev.>"], num_replicas=3)
+    await client.close()
+
+    assert made.cluster is not None
+    kept_by = [made.cluster.leader, *(replica.name for replica in made.cluster.replicas or ())]
+    assert sorted(nats_cluster.number_of(name or "") for name in kept_by) == [0, 1, 2]
+
+
+async def test_a_server_of_a_cluster_comes_back_with_its_store(nats_cluster: NatsCluster) -> None:
+    client = await nats.connect(nats_cluster.servers[1].url)
+    await client.jetstream().add_stream(name="EV", subjects=["ev.>"], num_replicas=3)
+    await client.jetstream().publish("ev.one", b"kept")
+    await client.close()
+
+    await nats_cluster.kill(0)
+    await nats_cluster.restart(0)
+
+    client = await nats.connect(nats_cluster.servers[0].url)
+    assert (await client.jetstream(timeout=5000 * MS).get_msg("EV", 1)).data == b"kept"
+    await client.close()

@@ -59,16 +59,20 @@ _TOO_FEW_SERVERS: Final = 10005
 
 FRAMES_DROPPED = prometheus_client.Counter(
     "trunkline_bus_frames_dropped",
-    "Audio, marks and other frames not sent because the link to NATS was down or stalled.",
+    "Audio, marks and other frames not sent: too large, or the link to NATS was down or stalled.",
 )
 MESSAGES_DROPPED = prometheus_client.Counter(
     "trunkline_bus_messages_dropped",
-    "Control messages not sent because the buffer for the time without a link (2 MB) was full.",
+    "Control messages not sent: too large, or the buffer for the time without a link (2 MB) was full.",
 )
 
 _log = log.get(__name__)
 
-_NOT_SENT: Final = (nats.errors.ConnectionClosedError, nats.errors.OutboundBufferLimitError)
+_NOT_SENT: Final = (
+    nats.errors.ConnectionClosedError,
+    nats.errors.OutboundBufferLimitError,
+    nats.errors.MaxPayloadError,
+)
 
 _SOCKET_GONE: Final = (OSError, RuntimeError)
 """Writing to a socket whose loss nats-py has not noticed yet; RuntimeError is uvloop's word for it."""
@@ -128,7 +132,7 @@ class Bus:
             return False
         try:
             await client.publish(subject, frame)
-        except _SOCKET_GONE:
+        except (*_SOCKET_GONE, nats.errors.MaxPayloadError):
             FRAMES_DROPPED.inc()
             return False
         return True
