@@ -145,6 +145,8 @@ class World:
     def tell(self, event: events.Event) -> None:
         """Give the call an event, check what follows, and let it happen."""
         if self.owners is not None and not self.owners.heard(event):
+            if isinstance(event, events.MarkPlayed):
+                self._checks.before(event)
             return
         self.tell_again(event)
 

@@ -5,19 +5,14 @@ clocks or NATS.
 `handle(event, now)` applies one event and returns everything that follows from it, in order; `wake_at()` tells
 when the next `Tick` is due. `now` is a monotonic time in seconds.
 
-Its states are in `call_life.py`. The link to the model lives beside them (`model_link.py`): a session is opened as soon as the call is offered, while Twilio is still setting up the
-stream.
+Its states are in `call_life.py`. The link to the model lives beside them (`model_link.py`): a session is opened as soon
+as the call is offered, while Twilio is still setting up the stream.
 """
 
 import zlib
 from typing import Final
 
-from trunkline_common.call_events import (
-    CallAttached,
-    CallStarted,
-    DtmfReceived,
-    Verdict,
-)
+from trunkline_common.call_events import CallAttached, CallStarted, DtmfReceived, Verdict
 from trunkline_common.control import NextStep, StopReason
 from trunkline_worker import agent_tools, events
 from trunkline_worker.absence import Absence

@@ -104,9 +104,8 @@ def needed_from_ms(dialogue: Dialogue, checkpoint: Checkpoint) -> int:
     if checkpoint.in_session:
         since_ms = dialogue.owed(broke_off=False, told_ms=checkpoint.told_ms).hear_again_ms
     else:
-        since_ms = (
-            checkpoint.media_ms if dialogue.floor.hear_again_ms is None else dialogue.floor.hear_again_ms
-        )
+        # Without any session so far, nothing was ever taken.
+        since_ms = dialogue.floor.hear_again_ms or 0
     wordless = [draft.start_ms for draft in checkpoint.caller if draft.text is None]
     since_ms = max(min(since_ms, *wordless, checkpoint.media_ms), checkpoint.media_ms - KEPT_MS_MAX)
     return max(round(since_ms - dialogue.uplink.stream_shift_ms), 0)
