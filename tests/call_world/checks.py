@@ -21,8 +21,8 @@ from trunkline_worker.uplink import BACKLOG_MS_MAX, RESTORED_MS_MAX
 if TYPE_CHECKING:
     from call_world.world import World
 
-RECKONED_MS = 25
-"""A new owner is told by the gateway's clock how much is unplayed."""
+RECKONED_MS = 80
+"""A new owner is told by the gateway's clock how much is unplayed, and does not know where the marks lie."""
 
 
 class Checks:
