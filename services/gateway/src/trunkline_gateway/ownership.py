@@ -180,7 +180,7 @@ class Ownership:
         if self.phase is Phase.SEEKING:
             return []
         self.phase = Phase.MOVING
-        return self._ask(now)
+        return self._ask(now) if self._asked is None else []
 
     def assigned(self, owner: Owner, now: float) -> list[Step]:
         """A worker has taken what was asked for last."""

@@ -79,16 +79,22 @@ class Progress:
 
     def __init__(self) -> None:
         self._consumed: int | None = None
+        self._is_known = False
         self._moved_at = 0.0
         self._told_at = float("-inf")
 
     def is_stuck(self, consumed: int | None, newest: int | None, now: float) -> bool:
-        """Tell of the newest frame that the call consumed and that it was sent; None for what is not known."""
+        """Tell of the newest frame that the call consumed and that it was sent; None for what is not known.
+
+        A worker that spoke of the call before and does no more has lost it, which is as bad.
+        """
         is_fresh = now < self._told_at + 2 * (PING_INTERVAL_S + PING_TIMEOUT_S)
         self._told_at = now
         has_moved = consumed != self._consumed
         self._consumed = consumed
-        if consumed is None or newest is None or consumed >= newest or has_moved or not is_fresh:
+        self._is_known = self._is_known or consumed is not None
+        has_all = newest is None or (consumed is not None and consumed >= newest)
+        if has_moved or has_all or not self._is_known or not is_fresh:
             self._moved_at = now
         return now >= self._moved_at + STUCK_S
 
