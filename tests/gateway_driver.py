@@ -49,9 +49,10 @@ class Gateway:
         cls,
         nats_url: str,
         folder: Path,
+        limits: Mapping[str, float | str] | None = None,
+        /,
         *,
         ready: bool = True,
-        limits: Mapping[str, float | str] | None = None,
         **environment: str,
     ) -> AsyncIterator[Self]:
         """Run a gateway with `environment` on top of what it needs, and `limits` in place of its own constants."""

@@ -233,7 +233,7 @@ async def test_without_a_worker_the_caller_hears_that_the_line_lives_and_then_th
 ) -> None:
     limits = {"ownership.OWNERLESS_S_MAX": 1.5, "comfort.SILENCE_S": 0.2, "comfort.PERIOD_S": 0.5}
     async with (
-        Gateway.start(nats_server.url, tmp_path, limits=limits) as gateway,
+        Gateway.start(nats_server.url, tmp_path, limits) as gateway,
         Worker.start(nats_server.url) as worker,
         call(gateway, worker) as (call_id, socket, twiml),
     ):
@@ -255,7 +255,7 @@ async def test_what_is_left_of_the_comfort_sound_is_cleared_for_the_next_owner(
     # One that lasts, so that the next owner comes in the middle of it.
     limits: dict[str, float | str] = {"comfort.SILENCE_S": 0.2, "comfort.DOUBLE_TICK": "b'~' * 80_000"}
     async with (
-        Gateway.start(nats_server.url, tmp_path, limits=limits) as gateway,
+        Gateway.start(nats_server.url, tmp_path, limits) as gateway,
         Worker.start(nats_server.url) as worker,
         call(gateway, worker) as (call_id, socket, _),
     ):
@@ -311,7 +311,7 @@ async def test_an_outage_that_lasts_too_long_ends_with_the_fallback(
 ) -> None:
     limits = {"ownership.OWNERLESS_S_MAX": 1.0}
     async with (
-        Gateway.start(nats_server.url, tmp_path, limits=limits) as gateway,
+        Gateway.start(nats_server.url, tmp_path, limits) as gateway,
         Worker.start(nats_server.url) as worker,
         call(gateway, worker) as (call_id, socket, twiml),
     ):

@@ -44,12 +44,13 @@ def test_a_worker_that_does_not_return_to_the_bus_is_gone() -> None:
 
 def test_a_first_refusal_is_asked_again_at_once() -> None:
     pulse = Pulse()
-    assert not pulse.is_in_doubt
+    doubts = []
 
-    pulse.refused(0.0)
-    assert pulse.is_in_doubt
-    pulse.refused(0.02)
-    assert not pulse.is_in_doubt
+    for now in (0.0, 0.02):
+        pulse.refused(now)
+        doubts.append(pulse.is_in_doubt)
+
+    assert doubts == [True, False]
 
 
 class Answers:

@@ -112,7 +112,7 @@ class World:
 
     def worker(self) -> None:
         """Agent audio, marks and clears: of the owner, of one that was, or of nobody."""
-        owner = self.random.choice([self.owner] * 9 + self.past[-2:]) or Owner("nobody", Fence(9, 9))
+        owner = self.random.choice([*[self.owner] * 9, *self.past[-2:]]) or Owner("nobody", Fence(9, 9))
         kind = self.random.choices(
             [FrameKind.AUDIO, FrameKind.MARK, FrameKind.CLEAR, FrameKind.HANG_UP],
             weights=[80, 40, 10, 0.2],
@@ -153,7 +153,7 @@ class World:
             self.feed(events.WorkerLost(worker.name, self.random.choice(list(Loss))))
 
     def checkpoint(self, flags: int = 0) -> None:
-        owner = self.random.choice([self.owner] * 5 + self.past[-1:])
+        owner = self.random.choice([*[self.owner] * 5, *self.past[-1:]])
         if owner is None:
             return
         needed_from_ms = self.random.randrange(owner.t_ms + 1)
