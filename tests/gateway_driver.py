@@ -6,6 +6,7 @@ import contextlib
 import json
 import secrets
 import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
@@ -45,9 +46,16 @@ class Gateway:
     @classmethod
     @contextlib.asynccontextmanager
     async def start(
-        cls, nats_url: str, folder: Path, *, ready: bool = True, **environment: str
+        cls,
+        nats_url: str,
+        folder: Path,
+        limits: Mapping[str, float | str] | None = None,
+        /,
+        *,
+        ready: bool = True,
+        **environment: str,
     ) -> AsyncIterator[Self]:
-        """Run a gateway with `environment` on top of what it needs."""
+        """Run a gateway with `environment` on top of what it needs, and `limits` in place of its own constants."""
         port = free_port()
         settings = {
             "NATS_URL": nats_url,
@@ -56,7 +64,7 @@ class Gateway:
             "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
             "TWILIO_AUTH_TOKEN": AUTH_TOKEN,
         }
-        command = trunkline("gateway")
+        command = _with_limits(limits) if limits else trunkline("gateway")
         async with Process.start("gateway", command, folder, settings | environment) as process:
             gateway = cls(process, port)
             if ready:
@@ -218,6 +226,18 @@ class Socket:
             await self.websocket.wait_closed()
         assert self.websocket.close_code is not None
         return self.websocket.close_code
+
+
+def _with_limits(limits: Mapping[str, float | str]) -> list[str]:
+    """Return the command of a gateway with other values for constants such as `ownership.READY_S_MAX`."""
+    modules = sorted({name.partition(".")[0] for name in limits})
+    lines = [
+        *(f"from trunkline_gateway import {module}" for module in modules),
+        *(f"{name} = {value}" for name, value in limits.items()),
+        "from trunkline_gateway.main import command",
+        "command(args=[])",
+    ]
+    return [sys.executable, "-c", "\n".join(lines)]
 
 
 def sign(url: str, fields: Mapping[str, str], auth_token: str = AUTH_TOKEN) -> str:

@@ -47,14 +47,21 @@ class Worker:
         self.after_dial: OwnerState = "active"
         self.taking = True
         self.silent = False
+        self.mistakes = 0
+        """How many live calls it will take for new ones, as an older version does."""
+        self.stuck = False
+        """Alive, but its calls consume nothing."""
         self.fences: dict[str, Fence] = {}
         self.gateways: dict[str, str] = {}
         self.over: asyncio.Queue[str] = asyncio.Queue()
         """Calls that Twilio does not know any more, as the gateway told."""
         self._client = client
+        self._asked: asyncio.Queue[AssignRequest] = asyncio.Queue()
         self._frames: asyncio.Queue[Frame] = asyncio.Queue()
         self._owned: list[Subscription] = []
         self._seq: dict[str, int] = {}
+        self._consumed: dict[str, int] = {}
+        self._offers: Subscription | None = None
         self._pings: Subscription | None = None
         self._is_back = asyncio.Event()
 
@@ -70,7 +77,9 @@ class Worker:
             error_cb=_ignore,
             reconnected_cb=worker._on_reconnected,
         )
-        await client.subscribe(subjects.assign("local"), queue=subjects.ASSIGN_QUEUE, cb=worker._on_assign)
+        worker._offers = await client.subscribe(
+            subjects.assign("local"), queue=subjects.ASSIGN_QUEUE, cb=worker._on_assign
+        )
         await client.subscribe(subjects.every_worker_up(worker.name), cb=worker._on_frame)
         worker._pings = await client.subscribe(subjects.worker_ping(worker.name), cb=worker._on_ping)
         await client.flush()
@@ -95,11 +104,12 @@ class Worker:
         *,
         generation: int = 0,
         fence: Fence | None = None,
+        flags: int = 0,
     ) -> None:
         """Send a frame to the gateway that holds the call's stream."""
         seq = self._seq.get(call_id, 0)
         self._seq[call_id] = seq + 1
-        frame = Frame(kind, fence or self.fences[call_id], seq, 0, generation, payload)
+        frame = Frame(kind, fence or self.fences[call_id], seq, 0, generation, payload, flags)
         await self._client.publish(
             subjects.gateway_down(self.gateways[call_id], call_id), frames.encode(frame)
         )
@@ -120,11 +130,37 @@ class Worker:
             await self._is_back.wait()
         await self._client.flush()
 
+    async def asked(self, kind: control.AssignKind) -> AssignRequest:
+        """Wait until the gateway asks for a worker that takes a call in this way."""
+        async with asyncio.timeout(LIMIT_S):
+            while (request := await self._asked.get()).kind is not kind:
+                continue
+        return request
+
+    async def own(self) -> tuple[Frame, control.Own]:
+        """Wait until the gateway gives this worker a live call; return the frame and what it says."""
+        frame = await self.frame(FrameKind.OWN)
+        return frame, control.decode(frame.payload, control.Own)
+
+    async def checkpoint(
+        self, call_id: str, needed_from_ms: int, state: bytes = b"state", *, flags: int = 0
+    ) -> None:
+        """Send a checkpoint of the call."""
+        checkpoint = control.Checkpoint(needed_from_ms=needed_from_ms, state=state)
+        await self.send(call_id, FrameKind.CHECKPOINT, control.encode(checkpoint), flags=flags)
+
+    async def leave(self) -> None:
+        """Take no further calls, as a worker that is full or about to stop."""
+        if self._offers is not None:
+            await self._offers.unsubscribe()
+            self._offers = None
+        await self._client.flush()
+
     async def disappear(self) -> None:
-        """Stop listening for pings, as a process that died."""
+        """Stop listening for pings and offers, as a process that died."""
         assert self._pings is not None
         await self._pings.unsubscribe()
-        await self._client.flush()
+        await self.leave()
 
     async def disown(self) -> None:
         """Forget every call, as a worker that came back from a crash."""
@@ -147,16 +183,23 @@ class Worker:
     async def _on_assign(self, message: Msg) -> None:
         request = control.decode(message.data, AssignRequest)
         self.assigned.append(request)
+        self._asked.put_nowait(request)
         if self.silent:
             return
         if self.taking:
+            self._consumed[request.call_id] = -1
+            self._seq[request.call_id] = 0
+            self.gateways[request.call_id] = request.gateway
             self.fences[request.call_id] = request.fence
             self.states[request.call_id] = "offered"
             subject = subjects.owner(request.call_id)
             self._owned.append(await self._client.subscribe(subject, cb=self._on_owner_request))
             await self._client.flush()
         reason = "" if self.taking else "full"
-        await message.respond(control.encode(AssignReply(ok=self.taking, worker=self.name, reason=reason)))
+        kind = control.AssignKind.NEW if self.mistakes else request.kind
+        self.mistakes = max(self.mistakes - 1, 0)
+        reply = AssignReply(ok=self.taking, worker=self.name, reason=reason, kind=kind)
+        await message.respond(control.encode(reply))
 
     async def _on_owner_request(self, message: Msg) -> None:
         request = control.decode(message.data, OwnerRequest)
@@ -173,6 +216,7 @@ class Worker:
                 self.gateways[call_id] = request.gateway
                 self.states[call_id] = "active"
                 self._seq[call_id] = 0
+                self._consumed[call_id] = -1
                 if request.fence.attach > fence.attach:
                     fence = self.fences[call_id] = Fence(request.fence.attach, 1)
         if request.op == "dialed":
@@ -190,14 +234,19 @@ class Worker:
         await message.respond(control.encode(reply))
 
     async def _on_frame(self, message: Msg) -> None:
-        self._frames.put_nowait(frames.decode(message.data))
+        frame = frames.decode(message.data)
+        call_id = subjects.call_of_up(message.subject)
+        if frame.fence == self.fences.get(call_id) and not self.stuck:
+            self._consumed[call_id] = max(frame.seq, self._consumed[call_id])
+        self._frames.put_nowait(frame)
 
     async def _on_reconnected(self) -> None:
         self._is_back.set()
 
     async def _on_ping(self, message: Msg) -> None:
         if not self.silent:
-            await message.respond(control.encode(control.PingReply(worker=self.name, consumed={})))
+            reply = control.PingReply(worker=self.name, consumed=dict(self._consumed))
+            await message.respond(control.encode(reply))
 
 
 async def _ignore(_error: Exception) -> None:

@@ -203,23 +203,6 @@ async def test_a_call_whose_worker_died_before_the_stream_came_gets_another(
     assert frame.fence == Fence(1, 4)
 
 
-@pytest.mark.parametrize("how", ["gone", "silent"])
-async def test_a_lost_workers_calls_are_given_back_to_twilio(
-    gateway: Gateway, worker: Worker, how: str
-) -> None:
-    name = "trunkline_gateway_workers_lost_total"
-    before = await gateway.metric(name, how=how)
-    async with call(gateway, worker) as (_, socket, _):
-        if how == "gone":
-            await worker.disappear()
-        else:
-            worker.silent = True
-
-        assert await socket.closed() == 1011
-
-    assert await gateway.metric(name, how=how) == before + 1
-
-
 async def test_a_stream_that_ended_leaves_nothing_behind(gateway: Gateway, worker: Worker) -> None:
     async with call(gateway, worker) as (call_id, socket, _):
         assert await gateway.metric("trunkline_gateway_streams_active") == 1

@@ -19,9 +19,9 @@ from trunkline_common import control
 from trunkline_common.control import StopReason
 from trunkline_common.frames import Frame, FrameKind, decode
 from trunkline_gateway import events
+from trunkline_gateway.owner_link import ATTACH_BUFFER_BYTES_MAX
 from trunkline_gateway.reasons import Drop, Ending, Rejection
 from trunkline_gateway.stream import (
-    ATTACH_BUFFER_BYTES_MAX,
     CLOSE_DEADLINE_S,
     START_DEADLINE_S,
     State,

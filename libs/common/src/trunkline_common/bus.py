@@ -124,6 +124,15 @@ class Bus:
         """How often the control connection came back: it tells a peer's silence from a gap of our own."""
         return self._control.client.stats["reconnects"]
 
+    @property
+    def audio_reconnects(self) -> int:
+        """How often the audio connection came back: frames sent before may never have arrived."""
+        return self._audio.client.stats["reconnects"]
+
+    async def audio_flows(self, limit_s: float) -> bool:
+        """Return whether within `limit_s` NATS has taken every frame that was sent before."""
+        return await self._audio.confirmed(limit_s)
+
     async def publish_audio(self, subject: str, frame: bytes) -> bool:
         """Send a frame now or drop it; return whether it was sent. Never waits for the link."""
         client = self._audio.client

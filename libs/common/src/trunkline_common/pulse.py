@@ -50,5 +50,10 @@ class Pulse:
         self._misses = 0
         return "gone" if self._refusals >= REFUSALS_MAX and not self._in_grace(now) else None
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether one more refusal would decide."""
+        return self._refusals == REFUSALS_MAX - 1
+
     def _in_grace(self, now: float) -> bool:
         return now < self._bus_returned_at + RECONNECT_GRACE_S

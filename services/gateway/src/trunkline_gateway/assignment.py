@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from trunkline_common import control, log, subjects
 from trunkline_common.bus import Bus, NoAnswerError, NobodyListensError
 from trunkline_common.control import (
+    AssignKind,
     AssignReply,
     AssignRequest,
     ControlError,
@@ -21,6 +22,7 @@ from trunkline_common.control import (
 from trunkline_common.frames import Fence
 from trunkline_common.subjects import InvalidTokenError
 from trunkline_gateway import metrics
+from trunkline_gateway.ownership import Owner
 from trunkline_gateway.reasons import Ending, Rejection
 from trunkline_gateway.stream_token import Facts
 
@@ -77,13 +79,6 @@ class Full(NamedTuple):
 
 class Failed(NamedTuple):
     """Workers have room, but none took the call."""
-
-
-class Owner(NamedTuple):
-    """Who took the stream, and the fence that its frames carry."""
-
-    worker: str
-    fence: Fence
 
 
 class Refusal(NamedTuple):
@@ -151,6 +146,22 @@ class Assignment:
             return Over(NextStep.HANG_UP if dial_status in PUT_THROUGH else NextStep.FALLBACK)
         return _go_on(owner, facts)
 
+    async def ask(self, facts: Facts, kind: AssignKind, assign: int) -> Owner | Full | Failed:
+        """Ask the workers once to take a live call over, or to get ready for that; at most 0.15 s."""
+        request = self._request(facts, assign, kind)
+        started_at = time.perf_counter()
+        reply = await self._ask_workers(request)
+        if not isinstance(reply, AssignReply):
+            return reply
+        if not reply.ok or reply.kind is not kind:
+            metrics.ASSIGNS.labels("refused").inc()
+            why = reply.reason or "it knows new calls only"
+            _log.info("assign-refused", fence=str(request.fence), worker=reply.worker, why=why)
+            return Failed()
+        metrics.ASSIGNS.labels("taken").inc()
+        metrics.ASSIGN_SECONDS.observe(time.perf_counter() - started_at)
+        return Owner(reply.worker, request.fence)
+
     async def attach(self, facts: Facts, stream_sid: str) -> Owner | Refusal:
         """Give the stream to the call's owner, or to a new one where there is none; at most 2.5 s."""
         owner = await self._attach_to_owner(facts, stream_sid)
@@ -197,24 +208,11 @@ class Assignment:
     async def _assign(self, facts: Facts, first: int) -> Ready | Full | Failed:
         started_at = time.perf_counter()
         for assign in range(first, first + ASSIGN_TRIES_MAX):
-            request = AssignRequest(
-                call_id=facts.call_id,
-                fence=Fence(facts.attach, assign),
-                started_at_ms=facts.started_at_ms,
-                caller=facts.caller,
-                called=facts.called,
-            )
-            try:
-                answer = await self._bus.request(
-                    self._assign_subject, control.encode(request), ASSIGN_TIMEOUT_S
-                )
-                reply = control.decode(answer, AssignReply)
-            except NobodyListensError:
-                metrics.ASSIGNS.labels("full").inc()
-                return Full()
-            except (NoAnswerError, ControlError) as error:
-                metrics.ASSIGNS.labels("no-answer").inc()
-                _log.warning("assign-unanswered", fence=str(request.fence), why=str(error))
+            request = self._request(facts, assign, AssignKind.NEW)
+            reply = await self._ask_workers(request)
+            if isinstance(reply, Full):
+                return reply
+            if isinstance(reply, Failed):
                 continue
             if reply.ok:
                 metrics.ASSIGNS.labels("taken").inc()
@@ -223,6 +221,31 @@ class Assignment:
             metrics.ASSIGNS.labels("refused").inc()
             _log.info("assign-refused", fence=str(request.fence), worker=reply.worker, why=reply.reason)
         return Failed()
+
+    def _request(self, facts: Facts, assign: int, kind: AssignKind) -> AssignRequest:
+        return AssignRequest(
+            call_id=facts.call_id,
+            fence=Fence(facts.attach, assign),
+            started_at_ms=facts.started_at_ms,
+            caller=facts.caller,
+            called=facts.called,
+            kind=kind,
+            gateway=self._gateway,
+        )
+
+    async def _ask_workers(self, request: AssignRequest) -> AssignReply | Full | Failed:
+        try:
+            answer = await self._bus.request(self._assign_subject, control.encode(request), ASSIGN_TIMEOUT_S)
+            reply = control.decode(answer, AssignReply)
+            subjects.token(reply.worker)
+        except NobodyListensError:
+            metrics.ASSIGNS.labels("full").inc()
+            return Full()
+        except (NoAnswerError, ControlError, InvalidTokenError) as error:
+            metrics.ASSIGNS.labels("no-answer").inc()
+            _log.warning("assign-unanswered", fence=str(request.fence), why=str(error))
+            return Failed()
+        return reply
 
 
 def _go_on(owner: OwnerReply, facts: Facts) -> Ready | Over:

@@ -1,7 +1,7 @@
 """Shell of one media stream: websocket ↔ `Stream` ↔ NATS.
 
-Three kinds of tasks: the reader (also the short way of the caller's audio), the one writer, and the search for
-the call's owner. Frames, pings and the end come from tasks that serve other calls too, through `on_frame` and
+Three kinds of tasks: the reader (also the short way of the caller's audio), the one writer, and the searches for
+an owner of the call. Frames, pings and the end come from tasks that serve other calls too, through `on_frame` and
 `feed`. Performing a command never waits for Twilio: what goes there passes through the outbox.
 """
 
@@ -9,36 +9,50 @@ import asyncio
 import time
 from typing import Final, assert_never
 
-from trunkline_common import log, service, subjects
+from trunkline_common import frames, log, service, subjects
 from trunkline_common.frames import Frame, FrameKind
 from trunkline_common.subjects import InvalidTokenError
 from trunkline_gateway import metrics, twilio, twiml
-from trunkline_gateway.assignment import Refusal
+from trunkline_gateway.assignment import Full, Refusal
 from trunkline_gateway.events import (
     Abandon,
+    AgentHeard,
+    AskWorkers,
+    Assigned,
     Attached,
     AttachFailed,
     BinaryReceived,
+    ChangeOwner,
     Close,
-    Command,
+    ComfortPlayed,
     DropFrame,
     EndDecided,
     Ended,
     Event,
     FindOwner,
     FramesLost,
+    HandoverOver,
     LineMeasured,
+    LinkLost,
+    NotAssigned,
+    OtherCommand,
     Publish,
     Reject,
+    Revoke,
     Send,
     SendClear,
     SocketClosed,
+    TakeoverOver,
+    Unwatch,
     Wake,
+    Watch,
 )
 from trunkline_gateway.gateway import Gateway, Link
 from trunkline_gateway.outbox import Closing, Outbox
+from trunkline_gateway.ownership import Owner
 from trunkline_gateway.reasons import Drop, Ending, Rejection
 from trunkline_gateway.stream import State, Stream
+from trunkline_gateway.stream_token import Facts
 
 WRITE_STALL_S_MAX: Final = 10.0
 """Twilio reads what it is sent; a write that takes so long goes to a dead peer."""
@@ -50,8 +64,6 @@ NORMAL_CLOSE_MISSING: Final = 1005
 
 _log = log.get(__name__)
 _UP_AUDIO: Final = metrics.FRAMES_UP_BY_KIND[FrameKind.AUDIO]
-_MUST_ARRIVE: Final = frozenset({FrameKind.DTMF, FrameKind.STOP})
-"""Late is better than never for these: they wait for the link where audio is dropped."""
 
 
 class Connection:
@@ -64,11 +76,14 @@ class Connection:
         self._link = link
         self._receive = receive
         self._send = send
-        self._stream = Stream(time.monotonic())
+        self._stream = Stream(time.monotonic(), gateway.gateway_id)
         self._outbox = Outbox()
         self._log = _log
-        self._call_id = ""
+        self.call_id = ""
+        """Of the call, once its token was checked."""
+        self._facts: Facts | None = None
         self._worker = ""
+        self._watched: set[str] = set()
         self._up_subject = ""
         self._close_code = NORMAL_CLOSE_MISSING
         self._opened_at = time.monotonic()
@@ -90,7 +105,16 @@ class Connection:
             await self.feed(SocketClosed(self._close_code))
             if self._timer:
                 self._timer.cancel()
-            self._gateway.streams.leave(self._call_id, self)
+            self._gateway.streams.leave(self.call_id, self)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing of ours is left to play at Twilio."""
+        return self._stream.is_quiet(time.monotonic())
+
+    def newest_seq_at(self, worker: str) -> int | None:
+        """Return the number of the newest frame that this worker was sent; None while frames wait, or it has none."""
+        return self._stream.newest_seq if worker == self._worker else None
 
     async def on_frame(self, frame: Frame, received_at: float) -> None:
         """Take a frame of the worker; agent audio goes the short way."""
@@ -106,9 +130,16 @@ class Connection:
         The callers serve other streams as well, so a fault in here ends this stream and nothing else.
         """
         try:
+            unsent: bytes | None = None
             for command in self._stream.handle(event, time.monotonic()):
-                await self._perform(command)
+                if not isinstance(command, Publish):
+                    await self._perform(command)
+                elif unsent is None and not await self._publish(command):
+                    # What is behind it must not overtake it.
+                    unsent = command.frame
             self._set_timer()
+            if unsent is not None:
+                await self.feed(LinkLost(frames.decode(unsent).seq))
         except Exception:  # noqa: BLE001 - see above
             self._log.exception("stream-broken", cause=type(event).__name__)
             if isinstance(event, EndDecided):
@@ -133,6 +164,8 @@ class Connection:
                 if frame is not None:
                     if await self._link.bus.publish_audio(self._up_subject, frame):
                         _UP_AUDIO.inc()
+                    else:
+                        await self.feed(LinkLost(frames.decode(frame).seq))
                     metrics.UP_SECONDS.observe(time.perf_counter() - received_at)
                     continue
             await self.feed(event)
@@ -153,10 +186,8 @@ class Connection:
             if item.received_at:
                 metrics.DOWN_SECONDS.observe(time.perf_counter() - item.received_at)
 
-    async def _perform(self, command: Command) -> None:
+    async def _perform(self, command: OtherCommand) -> None:
         match command:
-            case Publish(kind, frame):
-                await self._publish(kind, frame)
             case Send(text, audio_bytes):
                 if not self._outbox.put(text, audio_bytes):
                     metrics.FRAMES_DROPPED.labels(Drop.OUTBOX_FULL).inc()
@@ -170,26 +201,49 @@ class Connection:
                 self._reader.cancel()
             case FindOwner(start):
                 self._tasks.create_task(self._attach(start), name="stream-attach")
+            case AskWorkers():
+                self._tasks.create_task(self._ask_workers(command), name="stream-ask-workers")
+            case Watch(worker):
+                self._watch(worker)
+            case Unwatch(worker):
+                self._unwatch(worker)
+            case ChangeOwner():
+                self._on_owner_changed(command)
+            case Revoke(worker, frame):
+                await self._link.bus.publish(subjects.worker_up(worker, self.call_id), frame)
             case Reject(rejection, is_first):
                 self._gateway.rejections.note(rejection, log_it=is_first, **self._call_fields())
             case DropFrame(drop):
                 metrics.FRAMES_DROPPED.labels(drop).inc()
             case FramesLost(frames):
                 metrics.FRAMES_LOST.inc(frames)
-            case LineMeasured(round_trip_s):
-                metrics.MARK_ROUND_TRIP_SECONDS.observe(round_trip_s)
+            case LineMeasured() | AgentHeard() | ComfortPlayed() | TakeoverOver() | HandoverOver():
+                _count(command)
             case Ended(ending):
                 self._on_ended(ending)
             case _:
                 assert_never(command)
 
-    async def _publish(self, kind: FrameKind, frame: bytes) -> None:
-        sent = await self._link.bus.publish_audio(self._up_subject, frame)
-        if not sent and kind in _MUST_ARRIVE:
-            await self._link.bus.publish(self._up_subject, frame)
+    async def _publish(self, command: Publish) -> bool:
+        sent = await self._link.bus.publish_audio(self._up_subject, command.frame)
+        if not sent and command.kind == FrameKind.STOP:
+            # Late is better than never, and nothing follows it.
+            await self._link.bus.publish(self._up_subject, command.frame)
             sent = True
         if sent:
-            metrics.FRAMES_UP_BY_KIND[kind].inc()
+            metrics.FRAMES_UP_BY_KIND[command.kind].inc()
+            if command.is_replayed:
+                metrics.FRAMES_REPLAYED.inc()
+        return sent
+
+    async def _ask_workers(self, command: AskWorkers) -> None:
+        """Ask once for a worker that goes on with the live call; one of `Assigned` and `NotAssigned` follows."""
+        assert self._facts is not None
+        result = await self._link.assignment.ask(self._facts, command.kind, command.fence.assign)
+        if isinstance(result, Owner):
+            await self.feed(Assigned(command.fence, result.worker))
+        else:
+            await self.feed(NotAssigned(command.fence, is_full=isinstance(result, Full)))
 
     async def _attach(self, start: twilio.Start) -> None:
         """Check the token, find the owner; one of `Attached` and `AttachFailed` follows."""
@@ -215,7 +269,7 @@ class Connection:
         if isinstance(facts, Rejection):
             await self.feed(AttachFailed(Ending.REFUSED, facts))
             return
-        self._call_id, self.attach = call_id, facts.attach
+        self._facts, self.call_id, self.attach = facts, call_id, facts.attach
         self._log = _log.bind(call_id=call_id, attach=facts.attach)
         log.bind_call(call_id)
         self._gateway.streams.attaching(call_id, self)
@@ -225,12 +279,12 @@ class Connection:
             return
         self._up_subject = subjects.worker_up(result.worker, call_id)
         if self._stream.state is not State.ATTACHING:
-            await self.feed(Attached(result.fence))
+            await self.feed(Attached(result.fence, result.worker))
             return
         self._worker = result.worker
-        self._link.workers.hold(result.worker, self)
+        self._watch(result.worker)
         older = self._gateway.streams.attached(call_id, self)
-        await self.feed(Attached(result.fence))
+        await self.feed(Attached(result.fence, result.worker))
         attach_s = time.perf_counter() - began
         metrics.ATTACH_SECONDS.observe(attach_s)
         self._log.info(
@@ -243,9 +297,37 @@ class Connection:
         if older is not None:
             await older.feed(EndDecided(Ending.REPLACED))
 
+    def _on_owner_changed(self, change: ChangeOwner) -> None:
+        self._up_subject = subjects.worker_up(change.worker, self.call_id)
+        self._worker = change.worker
+        self._watch(change.worker)
+        if change.before != change.worker:
+            self._unwatch(change.before)
+        if change.loss:
+            metrics.TAKEOVER_SECONDS.observe(change.seconds)
+        self._log.info(
+            "owner-changed",
+            from_worker=change.before,
+            to_worker=change.worker,
+            fence=str(change.fence),
+            why=change.loss or "handover",
+            seconds=round(change.seconds, 3),
+            frames=change.frames,
+        )
+
+    def _watch(self, worker: str) -> None:
+        # Once it is over, nothing would end the watch.
+        if self._stream.state is State.ATTACHING or self._stream.state is State.ACTIVE:
+            self._watched.add(worker)
+            self._link.workers.hold(worker, self)
+
+    def _unwatch(self, worker: str) -> None:
+        self._watched.discard(worker)
+        self._link.workers.release(worker, self)
+
     def _on_ended(self, ending: Ending) -> None:
-        if self._worker:
-            self._link.workers.release(self._worker, self)
+        for worker in tuple(self._watched):
+            self._unwatch(worker)
         metrics.STREAMS_ENDED.labels(ending.label).inc()
         self._log.info(
             "stream-ended",
@@ -255,7 +337,7 @@ class Connection:
         )
 
     def _call_fields(self) -> dict[str, str]:
-        return {"call_id": self._call_id} if self._call_id else {}
+        return {"call_id": self.call_id} if self.call_id else {}
 
     def _set_timer(self) -> None:
         wake_at = self._stream.wake_at()
@@ -273,3 +355,19 @@ class Connection:
         if self._writing_since and time.monotonic() > self._writing_since + WRITE_STALL_S_MAX:
             await self.feed(EndDecided(Ending.STREAM_LOST))
         await self.feed(Wake())
+
+
+def _count(command: LineMeasured | AgentHeard | ComfortPlayed | TakeoverOver | HandoverOver) -> None:
+    match command:
+        case LineMeasured(round_trip_s):
+            metrics.MARK_ROUND_TRIP_SECONDS.observe(round_trip_s)
+        case AgentHeard(seconds):
+            metrics.AGENT_BACK_SECONDS.observe(seconds)
+        case ComfortPlayed(seconds):
+            metrics.COMFORT_SECONDS.inc(seconds)
+        case TakeoverOver(loss, result):
+            metrics.TAKEOVERS.labels(loss, result).inc()
+        case HandoverOver(result):
+            metrics.HANDOVERS.labels(result).inc()
+        case _:
+            assert_never(command)

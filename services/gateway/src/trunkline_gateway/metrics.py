@@ -7,7 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from trunkline_common.frames import FrameKind
 from trunkline_gateway.outbound import PARTIES, Problem
-from trunkline_gateway.reasons import Drop, Ending, Rejection
+from trunkline_gateway.reasons import Drop, Ending, HandoverResult, Loss, Rejection, TakeoverResult
 
 _HOP_BUCKETS_S: Final = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 100e-3)
 _ROUND_TRIP_BUCKETS_S: Final = (
@@ -24,6 +24,8 @@ _ROUND_TRIP_BUCKETS_S: Final = (
     500e-3,
     1,
 )
+
+_TAKEOVER_BUCKETS_S: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 WEBHOOKS = Counter("trunkline_gateway_webhooks", "Webhooks of Twilio answered.", ["webhook", "result"])
 STREAM_CALLBACKS = Counter(
@@ -96,6 +98,33 @@ PING_ROUND_TRIP_SECONDS = Histogram(
 WORKERS_WATCHED = Gauge("trunkline_gateway_workers_watched", "Workers that hold one of our streams.")
 WORKERS_LOST = Counter("trunkline_gateway_workers_lost", "Workers that stopped answering pings.", ["how"])
 
+TAKEOVERS = Counter(
+    "trunkline_gateway_takeovers",
+    "Live calls that lost their owner, by how, and what came of them.",
+    ["cause", "result"],
+)
+HANDOVERS = Counter(
+    "trunkline_gateway_handovers",
+    "Attempts to move a live call from a worker that is about to stop.",
+    ["result"],
+)
+TAKEOVER_SECONDS = Histogram(
+    "trunkline_gateway_takeover_seconds",
+    "From the moment a call's owner was found to be lost until another worker owned it.",
+    buckets=_TAKEOVER_BUCKETS_S,
+)
+AGENT_BACK_SECONDS = Histogram(
+    "trunkline_gateway_agent_back_seconds",
+    "From the moment a call's owner was found to be lost until the next one's first audio.",
+    buckets=_TAKEOVER_BUCKETS_S,
+)
+FRAMES_REPLAYED = Counter(
+    "trunkline_gateway_frames_replayed", "Frames of callers that were kept back or sent again."
+)
+COMFORT_SECONDS = Counter(
+    "trunkline_gateway_comfort_seconds", "Time in which callers had comfort sound instead of the agent."
+)
+
 WEBHOOK_RESULTS: Final = (
     "connect",
     "dial",
@@ -135,6 +164,8 @@ _start_at_zero(FRAMES_UP, (kind.name.lower() for kind in FrameKind))
 _start_at_zero(FRAMES_DOWN, (kind.name.lower() for kind in FrameKind))
 _start_at_zero(FRAMES_DROPPED, Drop)
 _start_at_zero(WORKERS_LOST, ("gone", "silent"))
+_start_at_zero(TAKEOVERS, Loss, TakeoverResult)
+_start_at_zero(HANDOVERS, HandoverResult)
 
 FRAMES_UP_BY_KIND: Final = {kind: FRAMES_UP.labels(kind.name.lower()) for kind in FrameKind}
 FRAMES_DOWN_BY_KIND: Final = {int(kind): FRAMES_DOWN.labels(kind.name.lower()) for kind in FrameKind}

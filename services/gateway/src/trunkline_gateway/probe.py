@@ -31,7 +31,8 @@ class LineProbe:
     def __init__(self, now: float) -> None:
         self.due_at = now
         """When to ask for the next probe."""
-        self._played_at = now
+        self.played_at = now
+        """When Twilio will have played what it was sent."""
         self._marks_outstanding = 0
         self._probes = 0
         self._probe_sent_at = now
@@ -42,7 +43,7 @@ class LineProbe:
 
     def audio_sent(self, payload_bytes: int, now: float) -> None:
         """μ-law audio of so many bytes went to Twilio."""
-        self._played_at = max(self._played_at, now) + payload_bytes / BYTES_PER_S
+        self.played_at = max(self.played_at, now) + payload_bytes / BYTES_PER_S
 
     def mark_sent(self) -> None:
         """A mark of the worker's went to Twilio."""
@@ -54,15 +55,18 @@ class LineProbe:
 
     def cleared(self, now: float) -> None:
         """Twilio was told to drop what it holds; what it had is echoed at once."""
-        self._played_at = now
+        self.played_at = now
         self._marks_outstanding = 0
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether nothing of ours is left to play at Twilio."""
+        return now >= self.played_at and (
+            not self._marks_outstanding or now >= self.played_at + ECHO_OVERDUE_S
+        )
 
     def next_probe(self, now: float) -> str | None:
         """Return the name of the mark to send now, or None when audio is in its way; sets `due_at`."""
-        is_idle = now >= self._played_at and (
-            not self._marks_outstanding or now >= self._played_at + ECHO_OVERDUE_S
-        )
-        if not is_idle:
+        if not self.is_quiet(now):
             self.due_at = now + PROBE_RETRY_S
             return None
         self.due_at = now + PROBE_INTERVAL_S

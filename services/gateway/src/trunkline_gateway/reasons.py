@@ -92,6 +92,45 @@ class Drop(StrEnum):
     STREAM_ENDING = "stream-ending"
     ATTACH_BUFFER_FULL = "attach-buffer-full"
     OUTBOX_FULL = "outbox-full"
+    RING_FULL = "ring-full"
+    BAD_CHECKPOINT = "bad-checkpoint"
+    CHECKPOINT_TOO_LARGE = "checkpoint-too-large"
+
+
+class Loss(StrEnum):
+    """How a live call lost its owner."""
+
+    GONE = "gone"
+    """Its process listens no more, or it let go of the call while nobody else was ready."""
+    SILENT = "silent"
+    """Its process hangs, or is cut off from NATS."""
+    STUCK = "stuck"
+    """Its process answers, but this call consumes nothing of what it is sent."""
+
+
+class TakeoverResult(StrEnum):
+    """What came of a call that had lost its owner."""
+
+    TAKEN = "taken"
+    RETURNED = "returned"
+    """The owner was back before another worker had room."""
+    GIVEN_UP = "given-up"
+    ENDED = "ended"
+    """The stream ended first."""
+
+
+class HandoverResult(StrEnum):
+    """What came of an attempt to hand a call over."""
+
+    MOVED = "moved"
+    NO_WORKER = "no-worker"
+    NOT_READY = "not-ready"
+    CANDIDATE_LOST = "candidate-lost"
+    OWNER_LOST = "owner-lost"
+    """Before it had let go; the candidate took the call over."""
+    OVERDUE = "overdue"
+    """The owner did not let go in time; the candidate took the call over."""
+    ENDED = "ended"
 
 
 class _Ending(NamedTuple):

@@ -24,6 +24,10 @@ class Connection(Protocol):
 
     attach: int
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing of ours is left to play at Twilio."""
+
     async def on_frame(self, frame: Frame, received_at: float) -> None:
         """Take a frame of a worker."""
 
@@ -96,12 +100,19 @@ class Streams:
         await self._empty.wait()
 
     async def close_one_by_one(self) -> None:
-        """End every stream, spread over time; Twilio then attaches its call elsewhere."""
+        """End every stream, spread over time and where nothing plays if that can be; Twilio attaches its call anew."""
         self.is_closing = True
-        connections = tuple(self._sockets)
-        step_s = min(CLOSING_S_MAX / max(len(connections), 1), CLOSING_STEP_S_MAX)
-        for connection in connections:
-            await connection.feed(EndDecided(Ending.GATEWAY_STOPPED))
+        step_s = min(CLOSING_S_MAX / max(len(self._sockets), 1), CLOSING_STEP_S_MAX)
+        steps_left = int(CLOSING_S_MAX / step_s)
+        left = set(self._sockets)
+        while left := left & self._sockets:
+            quiet = next((connection for connection in left if connection.is_quiet), None)
+            # Speech may go on for a while, but in the end there is a step left for each stream.
+            chosen = quiet or (next(iter(left)) if steps_left <= len(left) else None)
+            if chosen is not None:
+                left.discard(chosen)
+                await chosen.feed(EndDecided(Ending.GATEWAY_STOPPED))
+            steps_left -= 1
             try:
                 async with asyncio.timeout(step_s):
                     await self._empty.wait()

@@ -1,4 +1,4 @@
-"""Pure: the rules of one media stream, between Twilio's websocket and the call's owner.
+"""Pure: the rules of one media stream: Twilio's websocket, and the call that goes on behind it.
 
     AWAITING_START ──start──▶ ATTACHING ──owner found──▶ ACTIVE
           └─────────────────────┴── ending decided ───────┴──▶ ENDING ──socket closed──▶ ENDED
@@ -7,7 +7,7 @@
 * The two kinds of frames that come 50 times a second have a short way each, `caller_audio` and `agent_audio`.
   They answer None, and have done nothing, whenever a frame is not the everyday case: `handle` takes it then.
 * Only frames under the stream's own fence pass, in both directions.
-* After `clear` nothing of an older playback generation reaches Twilio.
+* An active stream has an owner or seeks one; `owner_link` knows which, and what passes between them.
 * A stream ends once, for one reason; the worker hears of it once, and never before it was attached.
 """
 
@@ -15,11 +15,11 @@ from collections import deque
 from enum import Enum
 from typing import Final, assert_never
 
-from trunkline_common import control
-from trunkline_common.frames import LATE_MS_MAX, Fence, Frame, FrameKind, Lateness, encode
+from trunkline_common.frames import Fence, Frame, FrameKind
 from trunkline_gateway import twilio
 from trunkline_gateway.events import (
     Abandon,
+    Assigned,
     Attached,
     AttachFailed,
     BinaryReceived,
@@ -30,17 +30,19 @@ from trunkline_gateway.events import (
     Ended,
     Event,
     FindOwner,
-    FramesLost,
     LineMeasured,
+    LinkLost,
+    NotAssigned,
     Pinged,
-    Publish,
     Reject,
     Send,
-    SendClear,
     SocketClosed,
     Wake,
+    WorkerLost,
 )
 from trunkline_gateway.message_rate import MessageRate
+from trunkline_gateway.owner_link import OwnerLink
+from trunkline_gateway.ownership import NOBODY, Owner
 from trunkline_gateway.probe import PROBE_PREFIX, LineProbe
 from trunkline_gateway.reasons import Drop, Ending, Rejection
 
@@ -50,21 +52,11 @@ START_DEADLINE_S: Final = 5.0
 CLOSE_DEADLINE_S: Final = 5.0
 """For each step of an end: Twilio closing after `stop`, what is queued being written, the close handshake."""
 
-ATTACH_BUFFER_BYTES_MAX: Final = 2_000 * twilio.BYTES_PER_MS
-"""Two seconds of the caller until a worker is found; older words would be answered out of place."""
-
-ATTACH_BUFFER_FRAMES_MAX: Final = 400
-"""Bounds it for frames smaller than the usual 20 ms, too."""
-
 EARLY_FRAMES_MAX: Final = 64
 """The owner's first frames may overtake its answer, on another connection; by milliseconds, not by more."""
 
 BAD_MESSAGES_MAX: Final = 5
 """The next one closes the socket: one is an accident, six are no Media Stream."""
-
-
-NOT_ATTACHED: Final = Fence(0, 0)
-"""Below every fence that a call can have."""
 
 
 class State(Enum):
@@ -80,10 +72,8 @@ class State(Enum):
 class Stream:
     """One media stream, from the accepted socket to its end."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, gateway: str = "") -> None:
         self.state = State.AWAITING_START
-        self.fence = NOT_ATTACHED
-        """What frames of both directions must carry."""
         self._stream_sid = ""
         self._outgoing = twilio.Outgoing("")
         self._deadline = now + START_DEADLINE_S
@@ -91,44 +81,37 @@ class Stream:
         self._rejected: set[Rejection] = set()
         self._bad_messages = 0
         self._probe = LineProbe(now)
-        self._lateness = Lateness()
-        self._up_seq = 0
-        self._down_seq = 0
-        self._generation = 0
-        self._media_end_ms = 0
-        self._waiting: deque[tuple[FrameKind, int, bytes]] = deque()
-        self._waiting_bytes = 0
+        self._link = OwnerLink(gateway, self._probe, self._end)
+        self._is_up_short = False
+        self._is_down_short = False
         self._early: deque[Frame] = deque()
         self._ending: Ending | None = None
         self._close_sent = False
         self._worker_told = False
 
+    @property
+    def fence(self) -> Fence:
+        """What frames of both directions must carry."""
+        return self._link.fence
+
+    @property
+    def newest_seq(self) -> int | None:
+        """The number of the newest frame that the owner was sent; None while frames wait."""
+        return self._link.newest_seq if self._is_up_short else None
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether nothing of ours is left to play at Twilio."""
+        return self._probe.is_quiet(now)
+
     def caller_audio(self, message: twilio.Media, now: float) -> bytes | None:
         """Return the frame to publish; None when `handle` must look at the message."""
-        if (
-            self.state is not State.ACTIVE
-            or message.stream_sid != self._stream_sid
-            or not self._rate.admits(now)
-        ):
+        if not self._is_up_short or message.stream_sid != self._stream_sid or not self._rate.admits(now):
             return None
-        media = message.media
-        self._media_end_ms = media.timestamp + len(media.payload) // twilio.BYTES_PER_MS
-        return self._frame_up(FrameKind.AUDIO, media.timestamp, media.payload)
+        return self._link.caller_audio(message.media)
 
     def agent_audio(self, frame: Frame, now: float) -> str | None:
         """Return the message to send to Twilio; None when `handle` must look at the frame."""
-        if (
-            frame.kind != FrameKind.AUDIO
-            or self.state is not State.ACTIVE
-            or frame.fence != self.fence
-            or frame.seq != self._down_seq
-            or frame.generation != self._generation
-            or self._lateness.of(frame.t_ms, now) > LATE_MS_MAX
-        ):
-            return None
-        self._down_seq += 1
-        self._probe.audio_sent(len(frame.payload), now)
-        return self._outgoing.media(frame.payload)
+        return self._link.agent_audio(frame, now) if self._is_down_short else None
 
     def wake_at(self) -> float | None:
         """Return when the next `Wake` is due, if one is."""
@@ -136,24 +119,31 @@ class Stream:
             return None
         if self.state in {State.AWAITING_START, State.ENDING}:
             return self._deadline
-        return self._probe.due_at
+        link_wakes_at = self._link.wake_at() if self.state is State.ACTIVE else None
+        return self._probe.due_at if link_wakes_at is None else min(self._probe.due_at, link_wakes_at)
 
     def handle(self, event: Event, now: float) -> list[Command]:
         """Apply one event and return everything that follows from it."""
+        commands = self._apply(event, now) + self._link.settle(now)
+        is_active = self.state is State.ACTIVE
+        self._is_up_short = is_active and self._link.is_up_usual
+        self._is_down_short = is_active and self._link.is_down_usual(now)
+        return commands
+
+    def _apply(self, event: Event, now: float) -> list[Command]:
         match event:
             case Frame():
                 return self._on_frame(event, now)
-            case Attached(fence):
-                return self._on_attached(fence, now)
+            case Attached(fence, worker):
+                return self._on_attached(Owner(worker, fence), now)
             case AttachFailed(ending, rejection):
                 return self._on_attach_failed(ending, rejection, now)
-            case Pinged(round_trip_ms):
-                self._probe.worker_answered(round_trip_ms)
-                return self._report(now)
+            case Pinged() | WorkerLost() | LinkLost() | Assigned() | NotAssigned():
+                return self._on_workers(event, now)
             case EndDecided(ending):
                 return self._end(ending, now)
             case SocketClosed(code):
-                return self._on_socket_closed(code)
+                return self._on_socket_closed(code, now)
             case Wake():
                 return self._on_wake(now)
             case _:
@@ -192,13 +182,11 @@ class Stream:
     ) -> list[Command]:
         match message:
             case twilio.Media():
-                media = message.media
-                self._media_end_ms = media.timestamp + len(media.payload) // twilio.BYTES_PER_MS
-                return self._send_up(FrameKind.AUDIO, media.timestamp, media.payload)
+                return self._link.media(message.media)
             case twilio.Mark():
                 return self._on_mark(message.mark.name, now)
             case twilio.Dtmf():
-                return self._send_up(FrameKind.DTMF, self._media_end_ms, message.dtmf.digit.encode())
+                return self._link.digit(message.dtmf.digit)
             case twilio.Stop():
                 return self._on_stop(now)
             case _:
@@ -214,24 +202,43 @@ class Stream:
             return [self._reject(Rejection.WRONG_MEDIA_FORMAT), *self._end(Ending.REFUSED, now)]
         self.state = State.ATTACHING
         self._stream_sid = message.stream_sid
-        self._outgoing = twilio.Outgoing(message.stream_sid)
+        self._outgoing = self._link.open(message.stream_sid)
         return [FindOwner(message), *self._send_probe(now)]
 
-    def _on_attached(self, fence: Fence, now: float) -> list[Command]:
-        self.fence = fence
+    def _on_attached(self, owner: Owner, now: float) -> list[Command]:
+        commands = self._link.attached(owner)
         if self.state is not State.ATTACHING:
             # It ended while the owner was looked for, and the owner does not know yet.
             assert self._ending is not None
-            return self._stop_worker(self._ending)
+            return commands + self._stop_worker(self._ending)
         self.state = State.ACTIVE
-        commands: list[Command] = [
-            Publish(kind, self._frame_up(kind, t_ms, payload)) for kind, t_ms, payload in self._waiting
-        ]
-        self._waiting.clear()
-        commands += self._report(now)
+        commands += self._link.report(now)
         while self._early:
             commands += self._on_frame(self._early.popleft(), now)
         return commands
+
+    def _on_workers(
+        self, event: Pinged | WorkerLost | LinkLost | Assigned | NotAssigned, now: float
+    ) -> list[Command]:
+        if self.state is not State.ACTIVE:
+            if isinstance(event, Assigned):
+                assert self._ending is not None
+                return self._link.assigned_late(Owner(event.worker, event.fence), self._ending, now)
+            return []
+        match event:
+            case Pinged(round_trip_ms, worker, consumed):
+                self._probe.worker_answered(round_trip_ms)
+                return self._link.pinged(worker, consumed, now) + self._link.report(now)
+            case WorkerLost(worker, how):
+                return self._link.lost(worker, how, now)
+            case LinkLost(first_seq):
+                return self._link.cut_off(first_seq, now)
+            case Assigned(fence, worker):
+                return self._link.assigned(Owner(worker, fence), now)
+            case NotAssigned(fence, is_full):
+                return self._link.not_assigned(fence, now, is_full=is_full)
+            case _:
+                assert_never(event)
 
     def _on_attach_failed(self, ending: Ending, rejection: Rejection | None, now: float) -> list[Command]:
         if self.state is not State.ATTACHING:
@@ -242,9 +249,12 @@ class Stream:
     def _on_mark(self, name: str, now: float) -> list[Command]:
         if not name.startswith(PROBE_PREFIX):
             self._probe.mark_echoed()
-            return self._send_up(FrameKind.MARK, self._media_end_ms, name.encode())
+            return self._link.mark(name)
         round_trip_s = self._probe.probe_echoed(name, now)
-        return [] if round_trip_s is None else [LineMeasured(round_trip_s), *self._report(now)]
+        if round_trip_s is None:
+            return []
+        reports = self._link.report(now) if self.state is State.ACTIVE else []
+        return [LineMeasured(round_trip_s), *reports]
 
     def _on_stop(self, now: float) -> list[Command]:
         # Twilio closes the socket now; the deadline does it where Twilio does not.
@@ -253,7 +263,7 @@ class Stream:
         self._deadline = now + CLOSE_DEADLINE_S
         return self._stop_worker(self._ending)
 
-    def _on_socket_closed(self, code: int) -> list[Command]:
+    def _on_socket_closed(self, code: int, now: float) -> list[Command]:
         if self.state is State.ENDED:
             return []
         commands: list[Command] = []
@@ -266,7 +276,8 @@ class Stream:
                 Ending.BAD_STREAM if refusal else Ending.STREAM_LOST if started else Ending.NEVER_STARTED
             )
         self.state = State.ENDED
-        return [*commands, *self._stop_worker(self._ending), Ended(self._ending)]
+        told = [*self._stop_worker(self._ending), *self._link.ended(self._ending, now)]
+        return [*commands, *told, Ended(self._ending)]
 
     def _on_wake(self, now: float) -> list[Command]:
         due_at = self.wake_at()
@@ -275,7 +286,8 @@ class Stream:
         if self.state is State.AWAITING_START:
             return [self._reject(Rejection.NO_START), *self._end(Ending.NEVER_STARTED, now)]
         if self.state is not State.ENDING:
-            return self._send_probe(now)
+            probes = self._send_probe(now) if now >= self._probe.due_at else []
+            return probes + (self._link.wake(now) if self.state is State.ACTIVE else [])
         self._deadline = now + CLOSE_DEADLINE_S
         if self._close_sent:
             return [Abandon()]
@@ -290,43 +302,7 @@ class Stream:
             return []
         if self.state is not State.ACTIVE:
             return [DropFrame(Drop.STREAM_ENDING)]
-        if frame.fence != self.fence:
-            return [DropFrame(Drop.STALE_FENCE if frame.fence < self.fence else Drop.FUTURE_FENCE)]
-        if frame.seq < self._down_seq:
-            return [DropFrame(Drop.REPEATED)]
-        commands: list[Command] = (
-            [FramesLost(frame.seq - self._down_seq)] if frame.seq > self._down_seq else []
-        )
-        self._down_seq = frame.seq + 1
-        if frame.generation > self._generation and frame.kind in {FrameKind.AUDIO, FrameKind.MARK}:
-            # The clear between them was lost, or is on its way by the slower connection.
-            commands += self._clear(frame.generation, now)
-        return commands + self._on_current_frame(frame, now)
-
-    def _clear(self, generation: int, now: float) -> list[Command]:
-        self._generation = generation
-        self._probe.cleared(now)
-        return [SendClear(self._outgoing.clear)]
-
-    def _on_current_frame(self, frame: Frame, now: float) -> list[Command]:
-        if frame.kind == FrameKind.HANG_UP:
-            return self._end(Ending.AGENT_HUNG_UP, now)
-        if frame.kind not in {FrameKind.AUDIO, FrameKind.MARK, FrameKind.CLEAR}:
-            return [DropFrame(Drop.UNKNOWN_KIND)]
-        if frame.generation < self._generation:
-            return [DropFrame(Drop.CLEARED_GENERATION)]
-        if frame.kind == FrameKind.CLEAR:
-            return self._clear(frame.generation, now) if frame.generation > self._generation else []
-        if self._lateness.of(frame.t_ms, now) > LATE_MS_MAX:
-            return [DropFrame(Drop.LATE)]
-        if frame.kind == FrameKind.AUDIO:
-            self._probe.audio_sent(len(frame.payload), now)
-            return [Send(self._outgoing.media(frame.payload), len(frame.payload))]
-        name = twilio.mark_name(frame.payload)
-        if name is None:
-            return [DropFrame(Drop.BAD_MARK_NAME)]
-        self._probe.mark_sent()
-        return [Send(self._outgoing.mark(name))]
+        return self._link.take(frame, now)
 
     def _on_bad_message(self, rejection: Rejection, now: float) -> list[Command]:
         commands: list[Command] = [self._reject(rejection)]
@@ -354,41 +330,14 @@ class Stream:
         return Close(ending.close_code, ending.label, after_queued=ending is Ending.AGENT_HUNG_UP)
 
     def _stop_worker(self, ending: Ending) -> list[Command]:
-        if self._worker_told or ending.stop is None or self.fence == NOT_ATTACHED:
+        if self._worker_told or ending.stop is None or self.fence == NOBODY.fence:
             return []
         self._worker_told = True
-        frame = self._frame_up(FrameKind.STOP, self._media_end_ms, ending.stop.encode())
-        return [Publish(FrameKind.STOP, frame)]
-
-    def _send_up(self, kind: FrameKind, t_ms: int, payload: bytes) -> list[Command]:
-        if self.state is State.ACTIVE:
-            return [Publish(kind, self._frame_up(kind, t_ms, payload))]
-        self._waiting.append((kind, t_ms, payload))
-        self._waiting_bytes += len(payload)
-        commands: list[Command] = []
-        while self._waiting_bytes > ATTACH_BUFFER_BYTES_MAX or len(self._waiting) > ATTACH_BUFFER_FRAMES_MAX:
-            _, _, oldest = self._waiting.popleft()
-            self._waiting_bytes -= len(oldest)
-            commands.append(DropFrame(Drop.ATTACH_BUFFER_FULL))
-        return commands
-
-    def _frame_up(self, kind: FrameKind, t_ms: int, payload: bytes) -> bytes:
-        frame = Frame(kind, self.fence, self._up_seq, t_ms, self._generation, payload)
-        self._up_seq += 1
-        return encode(frame)
+        return self._link.tell(FrameKind.STOP, ending.stop.encode())
 
     def _send_probe(self, now: float) -> list[Command]:
         name = self._probe.next_probe(now)
         return [] if name is None else [Send(self._outgoing.mark(name))]
-
-    def _report(self, now: float) -> list[Command]:
-        if self.state is not State.ACTIVE:
-            return []
-        report = self._probe.report(now)
-        if report is None:
-            return []
-        line = self._frame_up(FrameKind.LINE, self._media_end_ms, control.encode(report))
-        return [Publish(FrameKind.LINE, line)]
 
 
 _REFUSED_BY_CODE: Final = {1009: Rejection.OVERSIZE_MESSAGE, 1007: Rejection.NOT_JSON}
