@@ -106,8 +106,15 @@ class CallerRing:
         self._waiting.extend(each._replace(seq=UNNUMBERED) for each in kept)
         return len(kept)
 
-    def prune(self, needed_from_ms: int) -> None:
-        """Forget what the owner was sent and nobody will need: all that ended at this time or before."""
+    def prune(self, needed_from_ms: int, consumed_seq: int = UNNUMBERED) -> None:
+        """Forget what the owner was sent and nobody will need: all that ended at this time or before, and keys.
+
+        A key that was pressed is not told twice: up to `consumed_seq` the owner has noted them where the next one looks.
+        """
+        if any(kept.kind == FrameKind.DTMF and kept.seq <= consumed_seq for kept in self._sent):
+            self._sent = deque(
+                kept for kept in self._sent if kept.kind != FrameKind.DTMF or kept.seq > consumed_seq
+            )
         # Its first word came back with its first checkpoint.
         if self._sent and self._sent[0].kind == FrameKind.OWN:
             self._forget(self._sent)

@@ -284,7 +284,7 @@ class OwnerLink:
             else:
                 self._checkpoint = checkpoint.state
                 self._checkpoint_is_final = is_final
-                self._ring.prune(checkpoint.needed_from_ms)
+                self._ring.prune(checkpoint.needed_from_ms, checkpoint.consumed_seq)
         return commands + (self._follow(self._ownership.let_go(now), now) if is_final else [])
 
     def _follow(self, steps: Sequence[Step], now: float) -> list[Command]:
@@ -314,11 +314,13 @@ class OwnerLink:
             generation=self._downlink.generation,
             mark_played=self._mark_played,
             mark_sent=self._downlink.mark_sent,
+            unplayed_ms=round(1000 * max(self._probe.played_at - now, 0)),
             checkpoint=self._checkpoint,
             is_final=switch.is_final and self._checkpoint_is_final,
         )
         frames = self._ring.begin_again(FrameKind.OWN, self.media_end_ms, control.encode(own))
         self._downlink.begin(owner.fence, switch.spent_seqs)
+        self._probe.tell_again()
         self._held_from_seq = None
         self._unheard_since = switch.since if switch.loss else None
         seconds = now - switch.since

@@ -89,6 +89,11 @@ class LineProbe:
         self._bus_rtt_ms = round_trip_ms
         self._is_new = True
 
+    def tell_again(self) -> None:
+        """Whoever is told from now on knows nothing yet."""
+        self._is_new = True
+        self._reported_at = float("-inf")
+
     def report(self, now: float) -> LineReport | None:
         """Return what the worker should be told now, if there is anything new."""
         if not self._is_new or now < self._reported_at + REPORT_INTERVAL_S:

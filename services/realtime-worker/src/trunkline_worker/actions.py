@@ -40,8 +40,14 @@ class Actions:
         """Name of the tool by which the agent is about to leave the call; empty: it is not."""
         return "" if self._leaving is None else self._leaving.departure.tool
 
-    def resume(self, departing: str, refused_tools: int, now: float) -> list[Command]:
+    @property
+    def keys(self) -> str:
+        """Keys that were pressed and that the model was not told of."""
+        return self._keypad.digits
+
+    def resume(self, departing: str, keys: str, refused_tools: int, now: float) -> list[Command]:
         """Go on where another owner of the call was."""
+        self._keypad.restore(keys, now)
         commands = [*self._tools.resume(refused_tools, now), *self._ask_wanted(now)]
         if departing:
             commands += self.tell(

@@ -60,6 +60,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     owed: Request | None = None
     departure: str = ""
     """Name of the tool by which the agent was about to leave the call."""
+    keys: str = ""
+    """Keys of the phone that the model was not told of yet."""
     greeted: bool = False
     agent_was_heard: bool = False
     interruptions: int = 0

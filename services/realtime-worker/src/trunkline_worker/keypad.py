@@ -19,6 +19,16 @@ class Keypad:
         self._digits = ""
         self._due_at: float | None = None
 
+    @property
+    def digits(self) -> str:
+        """The keys so far."""
+        return self._digits
+
+    def restore(self, digits: str, now: float) -> None:
+        """Go on where another owner of the call was."""
+        self._digits = digits
+        self._due_at = now + PAUSE_S if digits else None
+
     def press(self, digit: str, now: float) -> str | None:
         """Take a key; return the message when it was the last one."""
         self._digits += digit

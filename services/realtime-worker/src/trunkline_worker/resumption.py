@@ -42,6 +42,7 @@ def taken(dialogue: Dialogue, of_call: Checkpoint, items_max: int | None = RECEN
         round_trip_ms=dialogue.playback.round_trip_ms,
         owed=dialogue.gate.owed(),
         departure=dialogue.actions.departing,
+        keys=dialogue.actions.keys,
         agent_was_heard=dialogue.agent_was_heard,
         interruptions=dialogue.interruptions,
         refused_tools=dialogue.actions.refused_tools,
@@ -81,7 +82,7 @@ def resume(dialogue: Dialogue, known: Checkpoint, owned: Owned | None, now: floa
         dialogue.floor.hear_again_ms = hear_again_ms
     if owned is not None:
         dialogue.uplink.sent_until(dialogue.floor.hear_again_ms or 0)
-    return [*closed, *dialogue.actions.resume(known.departure, known.refused_tools, now)]
+    return [*closed, *dialogue.actions.resume(known.departure, known.keys, known.refused_tools, now)]
 
 
 def outline(dialogue: Dialogue) -> object:
@@ -95,7 +96,13 @@ def outline(dialogue: Dialogue) -> object:
         [(item.item_id, item.complete) for item in dialogue.playback.in_flight()],
         conversation.history.version,
         (floor.speaking_item, floor.unanswered_item, floor.owes, floor.hear_again_ms),
-        (dialogue.in_session, dialogue.gate.owed(), dialogue.actions.departing, dialogue.playback.generation),
+        (
+            dialogue.in_session,
+            dialogue.gate.owed(),
+            dialogue.actions.departing,
+            dialogue.actions.keys,
+            dialogue.playback.generation,
+        ),
     )
 
 
