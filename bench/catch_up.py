@@ -60,17 +60,18 @@ async def _measure(away_s: float, events_per_s: int) -> None:
 
         async with Process.start("transcripts", trunkline("transcripts"), folder, environment) as service:
             await service.wait_until_ready(f"http://127.0.0.1:{port}/readyz")
-            writer = asyncio.create_task(_write(jetstream, events_per_s))
+            enough = asyncio.Event()
+            writer = asyncio.create_task(_write(jetstream, events_per_s, enough))
             await asyncio.sleep(STEADY_S)
             await postgres.stop()
             await asyncio.sleep(away_s)
             await postgres.restart()
             await service.wait_for_line('"store-caught-up"', CATCH_UP_LIMIT_S)
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+            enough.set()
+            await writer
             await jetstream.publish_async_completed()
             await wait_until_left(jetstream, 0)
-        told = json.loads(_lines_with(service.log_path.read_text(), "store-caught-up")[-1])
+        told = json.loads(_lines_with(service.log_path.read_text(), "store-caught-up")[0])
         click.echo(
             f"away {told['away_s']:.1f} s, then {told['events']:,} events in {told['took_s']:.1f} s: "
             f"{told['events_per_s']:,} events/s while {events_per_s} a second came in"
@@ -79,12 +80,14 @@ async def _measure(away_s: float, events_per_s: int) -> None:
         click.echo(f"{written:,} events written, {await _rows(postgres.url):,} rows of events")
 
 
-async def _write(jetstream: JetStreamContext, events_per_s: int) -> None:
+async def _write(jetstream: JetStreamContext, events_per_s: int, enough: asyncio.Event) -> None:
     began_at, written = time.monotonic(), 0
     for number in itertools.count():
         for envelope in call_log(number):
             await publish(jetstream, envelope)
             written += 1
+        if enough.is_set():
+            return
         await asyncio.sleep(max(began_at + written / events_per_s - time.monotonic(), 0))
 
 

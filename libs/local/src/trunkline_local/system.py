@@ -69,6 +69,8 @@ class System:
     database_url: str
     worker_metrics_port: int
     processes: tuple[Process, ...]
+    environments: Mapping[str, Mapping[str, str]]
+    """What each service was started with, for who starts another one beside it."""
 
     async def first_exit(self) -> ProcessError:
         """Wait until one of the services ends by itself, and return which, with its last lines."""
@@ -122,13 +124,13 @@ async def run(
         }
         processes = []
         for name, environment in environments.items():
-            more = (settings or {}).get(name, {})
-            processes.append(await _service(stack, name, folder, {**environment, **more}))
+            environment.update((settings or {}).get(name, {}))
+            processes.append(await _service(stack, name, folder, environment))
         for process in processes:
             began = perf_counter()
             await process.wait_until_ready(f"http://127.0.0.1:{ports[process.name]}/readyz")
             report(process.name, f"ready on port {ports[process.name]} ({_ms(began)})")
-        yield System(folder, line, nats.url, postgres.url, ports["worker"], tuple(processes))
+        yield System(folder, line, nats.url, postgres.url, ports["worker"], tuple(processes), environments)
 
 
 async def _servers(stack: AsyncExitStack, folder: Path, report: Report) -> tuple[NatsServer, PostgresServer]:

@@ -6,7 +6,7 @@ acknowledged. Nothing of a call waits for this.
 
 import asyncio
 import zlib
-from collections import deque
+from collections import Counter, deque
 from typing import Final
 
 import nats.errors
@@ -41,6 +41,8 @@ class EventLog:
         self._lanes: list[deque[Envelope]] = [deque() for _ in range(LANES)]
         self._work = [asyncio.Event() for _ in range(LANES)]
         self._waiting = 0
+        self._of_call: Counter[str] = Counter()
+        self._acknowledged = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -51,9 +53,21 @@ class EventLog:
             self._drop_oldest()
         self._lanes[number].append(envelope)
         self._waiting += 1
+        self._of_call[envelope.call_id] += 1
         metrics.EVENTS_WAITING.set(self._waiting)
         self._empty.clear()
         self._work[number].set()
+
+    async def written(self, call_id: str, timeout_s: float) -> bool:
+        """Wait until every event of a call is acknowledged; return whether it was within `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._of_call[call_id]:
+                    self._acknowledged.clear()
+                    await self._acknowledged.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -80,8 +94,7 @@ class EventLog:
                 await self._publish(envelope)
                 # While it was on its way, an overflow may have dropped it from the front.
                 if lane and lane[0] is envelope:
-                    lane.popleft()
-                    self._forget_one()
+                    self._forget_one(lane.popleft())
 
     async def _publish(self, envelope: Envelope) -> None:
         retry_s = RETRY_S
@@ -105,12 +118,15 @@ class EventLog:
 
     def _drop_oldest(self) -> None:
         fullest = max(self._lanes, key=len)
-        fullest.popleft()
         metrics.EVENTS_DROPPED.inc()
-        self._forget_one()
+        self._forget_one(fullest.popleft())
 
-    def _forget_one(self) -> None:
+    def _forget_one(self, envelope: Envelope) -> None:
         self._waiting -= 1
+        self._of_call[envelope.call_id] -= 1
+        if not self._of_call[envelope.call_id]:
+            del self._of_call[envelope.call_id]
+            self._acknowledged.set()
         metrics.EVENTS_WAITING.set(self._waiting)
         if self._waiting == 0:
             self._empty.set()

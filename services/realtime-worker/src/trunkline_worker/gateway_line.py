@@ -5,11 +5,15 @@ down go to the process's one queue (`downlink`).
 """
 
 import asyncio
+from typing import Final
 
 from trunkline_common import control, subjects
-from trunkline_common.frames import LATE_MS_MAX, REPLAYED, Fence, Frame, FrameKind, Lateness, encode
+from trunkline_common.frames import REPLAYED, Fence, Frame, FrameKind, Lateness, encode
 from trunkline_worker import events, metrics
 from trunkline_worker.downlink import Downlink
+
+CALLER_LATE_MS_MAX: Final = 15_000
+"""The caller's words are not stale after a stall, only late: as much as a gateway keeps is still heard, in order."""
 
 
 class GatewayLine:
@@ -87,7 +91,7 @@ class GatewayLine:
             metrics.FRAMES_REFUSED.labels("unreadable").inc()
             return None
         is_live = frame.kind == FrameKind.AUDIO and not frame.flags & REPLAYED
-        if is_live and self._lateness.of(frame.t_ms, self._loop.time()) > LATE_MS_MAX:
+        if is_live and self._lateness.of(frame.t_ms, self._loop.time()) > CALLER_LATE_MS_MAX:
             metrics.FRAMES_REFUSED.labels("late").inc()
             return None
         return event

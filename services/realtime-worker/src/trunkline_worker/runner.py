@@ -42,6 +42,9 @@ from trunkline_worker.tool_runner import ToolRunner
 
 _log = log.get(__name__)
 
+WRITTEN_S: Final = 1.0
+"""For the log to acknowledge what a call that is handed over has written; the caller's words wait meanwhile."""
+
 _FAULT_NEXT: Final = NextStep.FALLBACK
 
 _DETOURS: Final = {NextStep.TRANSFER, NextStep.SEND_DIGITS}
@@ -75,7 +78,10 @@ class CallRunner:
         self.request = request
         self._agent = agent
         self._settings = settings
+        self._event_log = event_log
         self._record = CallRecord(request, event_log)
+        self._last_words = b""
+        self._letting_go: asyncio.Task[None] | None = None
         self._access = access
         self._tool_runner = tool_runner
         self._gateways = gateways
@@ -208,6 +214,15 @@ class CallRunner:
             self.line.close()
         self.apply(event)
 
+    async def _let_go(self, last_words: bytes, why: str) -> None:
+        """Say the last words once the call's events are in its log: what came after a new owner's would not count."""
+        if not await self._event_log.written(self.call_id, WRITTEN_S):
+            self._log.warning(
+                "event-log-behind", do="see whether JetStream is well; the next owner goes on without"
+            )
+        self._send(FrameKind.CHECKPOINT, last_words, flags=FINAL)
+        self.give_up(why)
+
     def _own(self, payload: bytes) -> None:
         try:
             if self._past is not None and self.stands_by:
@@ -269,17 +284,23 @@ class CallRunner:
                 self._send(FrameKind.MARK, name.encode(), generation)
             case commands.ClearPlayback(generation):
                 self._send(FrameKind.CLEAR, b"", generation)
-            case commands.SendCheckpoint(checkpoint, needed_from_ms, is_final):
+            case commands.SendCheckpoint(checkpoint, needed_from_ms):
                 told = control.Checkpoint(
                     needed_from_ms=needed_from_ms,
                     consumed_seq=self.line.consumed_seq,
                     state=encode(checkpoint),
                 )
-                self._send(FrameKind.CHECKPOINT, control.encode(told), flags=FINAL if is_final else 0)
+                if command.is_final:
+                    self._last_words = control.encode(told)
+                else:
+                    self._send(FrameKind.CHECKPOINT, control.encode(told))
             case commands.TellReady():
                 self._send(FrameKind.READY)
             case commands.LetGo(why):
-                self.give_up(why)
+                if self._last_words:
+                    self._letting_go = asyncio.create_task(self._let_go(self._last_words, why), name="let-go")
+                else:
+                    self.give_up(why)
             case commands.Record(event):
                 self._write(event)
             case commands.RecordLatency(latency):

@@ -35,20 +35,27 @@ class CatchUp:
     def __init__(self) -> None:
         self._recent: deque[tuple[float, int]] = deque(maxlen=SAMPLES_MAX)
         self._away_since: float | None = None
+        self._failed_at = 0.0
+        self._stored_at = 0.0
         self._began_at: float | None = None
         self._away_s = 0.0
         self._events = 0
 
     def failed(self, now: float) -> None:
         """Nothing can be stored at the moment."""
+        self._failed_at = now
         if self._away_since is None:
             self._away_since = now
 
-    def stored(self, events: int, left: int, began_at: float, now: float) -> CaughtUp | None:
-        """Count a batch whose transaction `began_at`; `left` are in the log and not fetched yet.
+    def stored(
+        self, events: int, *, left: int, left_at: float, began_at: float, now: float
+    ) -> CaughtUp | None:
+        """Count a batch whose transaction `began_at`; `left` were in the log and not fetched at the time `left_at`.
 
-        Returns what there is to tell when this was the last batch of a catch-up.
+        Returns what there is to tell when this was the last batch of a catch-up. What was left before or while the store
+        was away says nothing of what is left now.
         """
+        self._stored_at = now
         self._recent.append((now, events))
         if self._away_since is not None:
             self._away_s += began_at - self._away_since
@@ -59,9 +66,16 @@ class CatchUp:
         if self._began_at is None:
             return None
         self._events += events
-        if left > CAUGHT_UP_EVENTS_MAX:
+        return self._over(left_at) if left <= CAUGHT_UP_EVENTS_MAX else None
+
+    def drained(self, at: float) -> CaughtUp | None:
+        """Nothing was left in the log at that time; returns the same."""
+        return self._over(at)
+
+    def _over(self, at: float) -> CaughtUp | None:
+        if self._began_at is None or self._away_since is not None or at <= self._failed_at:
             return None
-        told = CaughtUp(self._events, now - self._began_at, self._away_s)
+        told = CaughtUp(self._events, self._stored_at - self._began_at, self._away_s)
         self._began_at, self._away_s, self._events = None, 0.0, 0
         return told
 

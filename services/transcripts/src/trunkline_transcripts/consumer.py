@@ -23,7 +23,7 @@ from trunkline_common.bus import Bus
 from trunkline_common.call_events import EventError
 from trunkline_common.service import Life, ServiceError
 from trunkline_transcripts import metrics
-from trunkline_transcripts.catch_up import CatchUp
+from trunkline_transcripts.catch_up import CatchUp, CaughtUp
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.entry import Entry, read
 from trunkline_transcripts.projection import project
@@ -87,6 +87,7 @@ class Consumer:
         self._ahead: Sequence[Msg] = ()
         self._left = 0
         """Events in the log that nobody had fetched when the last of ours was delivered."""
+        self._fetched_at = self._ahead_at = 0.0
 
     async def subscribe(self) -> None:
         """Create the streams and the durable consumer where they are missing, trying until JetStream answers."""
@@ -125,12 +126,15 @@ class Consumer:
             while not self._life.stop_requested.is_set():
                 await fetching
                 self._in_hand, self._ahead = self._ahead, ()
+                self._fetched_at = self._ahead_at
                 fetching = tasks.create_task(self._fetch())
                 try:
                     for messages in batches(self._in_hand):
                         await self._take(messages)
                 except _StopRequestedError:
                     await self._hand_back(self._in_hand)
+                if not self._in_hand:
+                    self._tell(self._catch_up.drained(self._fetched_at))
                 self._in_hand = ()
             await fetching
             await self._hand_back(self._ahead)
@@ -141,6 +145,8 @@ class Consumer:
         """Fill `_ahead`; it stays empty when there is nothing, or no link."""
         # Requests made without a link would all be answered at once when it is back.
         if self._bus.is_connected:
+            # When it begins: what comes then was still in the log.
+            self._ahead_at = asyncio.get_running_loop().time()
             try:
                 self._ahead = await self._subscription.fetch(BATCH_EVENTS_MAX, timeout=BATCH_WAIT_S)
             except TimeoutError:
@@ -216,9 +222,15 @@ class Consumer:
     def _count_batch(self, events: int, began_at: float, now: float) -> None:
         metrics.STORE_UP.set(1)
         metrics.BATCH_SECONDS.observe(now - began_at)
-        caught_up = self._catch_up.stored(events, self._left, began_at, now)
+        self._tell(
+            self._catch_up.stored(
+                events, left=self._left, left_at=self._fetched_at, began_at=began_at, now=now
+            )
+        )
         metrics.STORE_RATE.set(self._catch_up.rate(now))
         metrics.LAG_EVENTS.set(self._left)
+
+    def _tell(self, caught_up: CaughtUp | None) -> None:
         if caught_up is not None:
             _log.info(
                 "store-caught-up",
