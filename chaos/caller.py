@@ -52,9 +52,7 @@ class Config(msgspec.Struct, frozen=True):
 
 def conversation(chance: random.Random) -> Conversation:
     """Return a call in which four lines of digits are said, each once, in any order."""
-    steps = [
-        Step(say=line, after_quiet_ms=AFTER_QUIET_MS) for line in chance.sample(LINES, len(LINES))
-    ]
+    steps = [Step(say=line, after_quiet_ms=AFTER_QUIET_MS) for line in chance.sample(LINES, len(LINES))]
     hang_up = Step(hang_up=True, after_quiet_ms=AFTER_QUIET_MS)
     return Conversation("chaos", (*steps, hang_up), patience_ms=PATIENCE_MS)
 
@@ -112,6 +110,4 @@ def _print(event: str, **fields: Any) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(
-        _call_until_stopped(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Config))
-    )
+    asyncio.run(_call_until_stopped(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Config)))

@@ -119,6 +119,11 @@ class Fleet:
         held = await asyncio.gather(*(asyncio.to_thread(member.calls) for member in gateways))
         return sorted(set().union(*held))
 
+    async def note_counters(self) -> None:
+        """Write down what the gateways have counted: before one of them is struck, and at the end."""
+        for member in self.of("gateway"):
+            self.history.add("counted", id=member.id, stale_frames=await member.stale_frames())
+
     async def _calls_of_worker(self, member: Member) -> list[str]:
         client = await nats.connect(self.nats_server.url)
         try:
@@ -139,9 +144,7 @@ class Fleet:
         turn = next(self._next_gateway) % max(len(ports), 1)
         return ports[turn:] + ports[:turn]
 
-    def _settings(
-        self, kind: Kind, port: int, links: Mapping[str, Sequence[TcpProxy]]
-    ) -> dict[str, str]:
+    def _settings(self, kind: Kind, port: int, links: Mapping[str, Sequence[TcpProxy]]) -> dict[str, str]:
         match kind:
             case "worker":
                 return {
@@ -175,4 +178,3 @@ async def _simulated_model(stack: AsyncExitStack, folder: Path) -> str:
     )
     process = await stack.enter_async_context(Process.start("sim-openai", command, folder / "logs"))
     return (await process.wait_for_line(r"listening on (ws://\S+)"))[1]
-

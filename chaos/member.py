@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import re
 import signal
+import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -15,6 +17,8 @@ Kind = Literal["worker", "gateway", "transcripts"]
 
 DRAIN_LIMIT_S: Final = 75.0
 """A service drains within 60 s; then Kubernetes would kill it, and we say so."""
+
+SCRAPE_LIMIT_S: Final = 1.0
 
 _READY: Final = {"worker": r'"worker": "(wk-[\w-]+)"', "gateway": r'"gateway": "(gw-[\w-]+)"'}
 """How a service names itself in its log once it is ready."""
@@ -101,6 +105,15 @@ class Member:
         """Return the calls whose stream is open here, by its log: for a gateway. Reads a file."""
         return self._log.live()
 
+    async def stale_frames(self) -> int:
+        """Return how many frames of an old fence this gateway has refused; 0 if it does not say."""
+        try:
+            page = await asyncio.to_thread(_get, f"http://127.0.0.1:{self.port}/metrics")
+        except OSError:
+            return 0
+        counted = re.search(r'frames_dropped_total\{reason="stale-fence"\} (\S+)', page)
+        return int(float(counted[1])) if counted else 0
+
     @property
     def _running(self) -> Process:
         assert self._process is not None, "started"
@@ -144,6 +157,12 @@ class Member:
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
+
+
+def _get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=SCRAPE_LIMIT_S) as answer:  # our own page on loopback
+        content: bytes = answer.read()
+    return content.decode()
 
 
 class _CallsInLog:

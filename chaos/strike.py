@@ -31,6 +31,8 @@ async def carry_out(fleet: Fleet, planned: Sequence[Planned], progress: Progress
         fault = FAULTS[each.fault]
         victim, calls = await _busy_victim(fleet, fault, each)
         await fault.prepare(fleet, victim)
+        if fault.strikes == "gateway":
+            await fleet.note_counters()
         lasts_s = between(each.hold, *fault.lasts_s)
         fleet.history.add(
             "injecting",

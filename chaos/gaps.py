@@ -1,0 +1,151 @@
+"""Pure: how long a caller waited for a voice that was due, and how much of it a fault is to blame for.
+
+The agent's voice is due from the end of a caller's line until its answer was heard to the end, and from the start of
+the stream until the greeting was. Only the agent's own lines count: a comfort sound fills a silence, but ends no gap.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final, Literal
+
+from chaos import hearing
+from chaos.evidence import Call, Run, Strike
+from chaos.hearing import Piece
+from trunkline_simulators import recordings
+
+Kind = Literal["greeting", "reply", "inside"]
+
+AFTERMATH_S: Final = 10.0
+"""What happens so long after a fault was healed is no longer its doing."""
+
+WHOLE: Final = 0.85
+"""Of a line; the soft end of a last word may not be recognised."""
+
+EDGE_MS: Final = 2 * hearing.FRAME_MS
+"""How much the two ends of a stretch may be off by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Nothing of the agent's was heard, though it was due; `inside` an answer that had begun."""
+
+    kind: Kind
+    from_ms: int
+    to_ms: int
+
+    @property
+    def length_ms(self) -> int:
+        """How long it was."""
+        return self.to_ms - self.from_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When one answer was due, and what was heard of it."""
+
+    line: str
+    kind: Kind
+    from_ms: int
+    to_ms: int
+    """When the caller next spoke, or the call was over."""
+    heard: Sequence[Piece]
+    """Whatever of the agent's was heard in that time."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the caller heard all of this line."""
+        return covered(self.line, self.heard) >= WHOLE
+
+
+def dues(call: Call) -> list[Due]:
+    """Return every answer that was due in a call, the greeting first."""
+    begins: list[tuple[str, Kind, int]] = [(recordings.greeting().id, "greeting", call.connected_ms)]
+    begins += [(recordings.reply(said.line).id, "reply", said.to_ms) for said in call.said]
+    ends = [*(said.from_ms for said in call.said), call.over_ms]
+    found = []
+    for (line, kind, from_ms), to_ms in zip(begins, ends, strict=True):
+        heard = [piece for piece in call.heard if from_ms <= (piece.from_ms + piece.to_ms) / 2 < to_ms]
+        found.append(Due(line, kind, from_ms, to_ms, heard))
+    return found
+
+
+def covered(line: str, heard: Sequence[Piece]) -> float:
+    """Return how much of a line, from its first word to its last, was heard in these pieces: 0…1."""
+    first, last = hearing.loud_ms(line)
+    parts = sorted((each.starts_at_ms, each.ends_at_ms) for each in heard if each.line == line)
+    total, until = 0, first
+    for begin, end in parts:
+        total += max(min(end, last) - max(begin, until), 0)
+        until = max(until, end)
+    return total / (last - first)
+
+
+def silences(call: Call) -> list[Silence]:
+    """Return every silence in which the agent's voice was due."""
+    found = []
+    for due in dues(call):
+        cursor, kind = due.from_ms, due.kind
+        for piece in due.heard:
+            if piece.from_ms - cursor > EDGE_MS:
+                found.append(Silence(kind, cursor, piece.from_ms))
+            cursor, kind = max(cursor, piece.to_ms), "inside"
+        if not due.is_whole and due.to_ms - cursor > EDGE_MS:
+            found.append(Silence(kind, cursor, due.to_ms))
+    return found
+
+
+def usual_ms(run: Run) -> dict[Kind, float]:
+    """Return how long each kind of silence lasts where nothing is wrong: the median of those no fault is near."""
+    usual: dict[Kind, float] = {"inside": 0.0}
+    kinds: tuple[Kind, ...] = ("greeting", "reply")
+    for kind in kinds:
+        everywhere = [(call, each) for call in run.calls for each in silences(call) if each.kind == kind]
+        quiet = [each.length_ms for call, each in everywhere if not _is_near_a_strike(run, call, each)]
+        # When faults are everywhere, most silences are still not longer for it.
+        usual[kind] = median(quiet or [each.length_ms for _, each in everywhere] or [0])
+    return usual
+
+
+def unhurt_ms(run: Run) -> list[float]:
+    """Return by how much the silences that no fault is near exceed the usual: what this machine adds by itself."""
+    usual = usual_ms(run)
+    return [
+        max(each.length_ms - usual[each.kind], 0.0)
+        for call in run.calls
+        for each in silences(call)
+        if not _is_near_a_strike(run, call, each)
+    ]
+
+
+def gap_ms(run: Run, strike: Strike, call: Call, *, is_after: bool = False) -> float:
+    """Return how much longer than usual the caller waited, at the worst, because of this strike.
+
+    With `is_after`, only from when the fault was over.
+    """
+    usual = usual_ms(run)
+    from_ms, until_ms = _reach_ms(run, strike, call)
+    worst = 0.0
+    for silence in silences(call):
+        if silence.to_ms <= from_ms or silence.from_ms >= until_ms:
+            continue
+        excess = silence.length_ms - usual[silence.kind]
+        if is_after:
+            excess = min(excess, silence.to_ms - call.at_ms(strike.healing_ns))
+        worst = max(worst, excess)
+    return worst
+
+
+def _reach_ms(run: Run, strike: Strike, call: Call) -> tuple[float, float]:
+    later = [each.at_ns for each in run.strikes if each.at_ns > strike.at_ns]
+    until_ns = min([strike.healed_ns + int(AFTERMATH_S * 1e9), *later])
+    return call.at_ms(strike.at_ns), call.at_ms(until_ns)
+
+
+def _is_near_a_strike(run: Run, call: Call, silence: Silence) -> bool:
+    aftermath_ms = AFTERMATH_S * 1000
+    return any(
+        call.at_ms(strike.at_ns) < silence.to_ms
+        and silence.from_ms < call.at_ms(strike.healed_ns) + aftermath_ms
+        for strike in run.strikes
+    )
