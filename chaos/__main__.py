@@ -45,6 +45,9 @@ def _read_faults(_ctx: click.Context, _param: click.Parameter, value: str) -> tu
 )
 @click.option("--hits", default=1, show_default=True, help="How often each strikes, always under live calls.")
 @click.option("--callers", default=4, show_default=True, help="Calls at the same time.")
+@click.option(
+    "--lines", default=4, show_default=True, type=click.IntRange(1, 4), help="Lines that are said in a call."
+)
 @click.option("--workers", default=2, show_default=True)
 @click.option("--gateways", default=2, show_default=True)
 @click.option(

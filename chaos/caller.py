@@ -46,13 +46,15 @@ class Config(msgspec.Struct, frozen=True):
     port: int
     record: str
     seed: int
+    lines: int
+    """Spoken in a call, at most four."""
     starts_after_s: float
     """So that callers do not all speak at the same time."""
 
 
-def conversation(chance: random.Random) -> Conversation:
-    """Return a call in which four lines of digits are said, each once, in any order."""
-    steps = [Step(say=line, after_quiet_ms=AFTER_QUIET_MS) for line in chance.sample(LINES, len(LINES))]
+def conversation(chance: random.Random, lines: int = len(LINES)) -> Conversation:
+    """Return a call in which so many different lines of digits are said, in any order."""
+    steps = [Step(say=line, after_quiet_ms=AFTER_QUIET_MS) for line in chance.sample(LINES, lines)]
     hang_up = Step(hang_up=True, after_quiet_ms=AFTER_QUIET_MS)
     return Conversation("chaos", (*steps, hang_up), patience_ms=PATIENCE_MS)
 
@@ -84,7 +86,7 @@ async def _call(config: Config, chance: random.Random) -> None:
         webhook=config.webhook,
         auth_token=config.auth_token,
         account_sid=config.account_sid,
-        conversation=conversation(chance),
+        conversation=conversation(chance, config.lines),
         connect_to=ConnectTo(config.public_host, "127.0.0.1", config.port),
         record=Path(config.record),
         time_limit_s=CALL_LIMIT_S,

@@ -15,19 +15,21 @@ from chaos.caller import CALL_LIMIT_S, Config
 from chaos.fleet import Fleet
 from trunkline_local.processes import Process
 
-SPREAD_S: Final = 12.0
-"""Within this time all callers have called: about a third of a call."""
+SPREAD_S: Final = 3.0
+"""For each line of a call: within so long all callers have called. It is about a third of a call."""
 
 _ROOT: Final = Path(__file__).parent.parent
 
 
 @contextlib.asynccontextmanager
-async def calling(fleet: Fleet, callers: int, seed: int) -> AsyncIterator[None]:
+async def calling(fleet: Fleet, callers: int, lines: int, seed: int) -> AsyncIterator[None]:
     """Let `callers` call until the end of the block, which waits for the calls that are under way.
 
     Those of a block that failed are not waited for.
     """
-    processes = await asyncio.gather(*(_start(fleet, number, callers, seed) for number in range(callers)))
+    processes = await asyncio.gather(
+        *(_start(fleet, number, callers, lines, seed) for number in range(callers))
+    )
     try:
         yield
     except BaseException:
@@ -36,7 +38,7 @@ async def calling(fleet: Fleet, callers: int, seed: int) -> AsyncIterator[None]:
     await asyncio.gather(*(process.stop(CALL_LIMIT_S) for process in processes))
 
 
-async def _start(fleet: Fleet, number: int, callers: int, seed: int) -> Process:
+async def _start(fleet: Fleet, number: int, callers: int, lines: int, seed: int) -> Process:
     folder = fleet.folder / "callers"
     name = f"caller-{number + 1}"
     config = Config(
@@ -48,7 +50,8 @@ async def _start(fleet: Fleet, number: int, callers: int, seed: int) -> Process:
         port=fleet.front.port,
         record=str(fleet.folder / "recordings"),
         seed=seed,
-        starts_after_s=SPREAD_S * number / callers,
+        lines=lines,
+        starts_after_s=SPREAD_S * lines * number / callers,
     )
     path = folder / f"{name}.json"
     await asyncio.to_thread(_write, path, msgspec.json.encode(config))

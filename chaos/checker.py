@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chaos import gaps, hearing
-from chaos.evidence import Call, EventKey, Run
+from chaos.evidence import Call, EventKey, Run, Said
 from trunkline_simulators import recordings
 
 END_PART: Final = 0.3
@@ -30,7 +30,8 @@ class Violation:
 @dataclass(frozen=True, slots=True)
 class _Found:
     detail: str
-    at_ms: float
+    from_ms: float
+    to_ms: float
 
 
 def check(run: Run) -> list[Violation]:
@@ -39,8 +40,7 @@ def check(run: Run) -> list[Violation]:
     for call in run.calls:
         for name, find in CALL_CHECKS.items():
             for found in find(call):
-                strike = _to_blame(run, call, found.at_ms)
-                violations.append(Violation(name, found.detail, call.sid, strike))
+                violations.append(Violation(name, found.detail, call.sid, _to_blame(run, call, found)))
     for name, look in RUN_CHECKS.items():
         violations += [Violation(name, detail) for detail in look(run)]
     return violations
@@ -49,19 +49,19 @@ def check(run: Run) -> list[Violation]:
 def ended_otherwise(call: Call) -> Iterator[_Found]:
     """The call ended by the caller's will, and Postgres says so."""
     if not call.script_finished or call.end_reason != "caller-hung-up":
-        yield _Found(f"ended by {call.end_reason}", call.over_ms)
+        yield _Found(f"ended by {call.end_reason}", call.over_ms, call.over_ms)
     elif call.outcome != "success":
-        yield _Found(f"ended well, and Postgres has the outcome {call.outcome}", call.over_ms)
+        yield _Found(f"ended well, and Postgres has the outcome {call.outcome}", call.over_ms, call.over_ms)
     if call.sentences:
-        yield _Found("TwiML spoke instead of the agent", call.over_ms)
+        yield _Found("TwiML spoke instead of the agent", call.over_ms, call.over_ms)
 
 
 def line_not_understood(call: Call) -> Iterator[_Found]:
     """Every line that the caller said is known to the model."""
     known = Counter(next((session for session in reversed(call.knows) if session), ()))
-    for said in call.said:
+    for said, until_ms in _turns(call):
         if not known[said.line]:
-            yield _Found(f"{said.line} is unknown at the end", said.to_ms)
+            yield _Found(f"{said.line} is unknown at the end", said.from_ms, until_ms)
 
 
 def line_understood_twice(call: Call) -> Iterator[_Found]:
@@ -72,18 +72,18 @@ def line_understood_twice(call: Call) -> Iterator[_Found]:
         for line, times in Counter(session).items()
         if line is not None and times > 1
     }
-    for said in call.said:
+    for said, until_ms in _turns(call):
         if said.line in twice:
-            yield _Found(f"{said.line} is known twice", said.to_ms)
+            yield _Found(f"{said.line} is known twice", said.from_ms, until_ms)
 
 
 def line_not_stored_once(call: Call) -> Iterator[_Found]:
     """Postgres has each of the caller's lines once."""
     stored = Counter(call.row_texts)
-    for said in call.said:
+    for said, until_ms in _turns(call):
         times = stored[recordings.utterance(said.line).text]
         if times != 1:
-            yield _Found(f"{said.line} has {times} rows", said.to_ms)
+            yield _Found(f"{said.line} has {times} rows", said.from_ms, until_ms)
 
 
 def answer_not_heard(call: Call) -> Iterator[_Found]:
@@ -92,7 +92,7 @@ def answer_not_heard(call: Call) -> Iterator[_Found]:
         # Where a call was cut off, nothing more can be said about its last answer.
         if not due.is_whole and (call.script_finished or due.to_ms != call.over_ms):
             share = gaps.covered(due.line, due.heard)
-            yield _Found(f"{share:.0%} of {due.line} was heard", due.from_ms)
+            yield _Found(f"{share:.0%} of {due.line} was heard", due.from_ms, due.to_ms)
 
 
 def answer_heard_twice(call: Call) -> Iterator[_Found]:
@@ -108,7 +108,7 @@ def answer_heard_twice(call: Call) -> Iterator[_Found]:
             and piece.ends_at_ms >= last - gaps.EDGE_MS
         ]
         for piece in heard_end[1:]:
-            yield _Found(f"{line} was heard again", piece.from_ms)
+            yield _Found(f"{line} was heard again", piece.from_ms, piece.from_ms)
 
 
 def answer_out_of_date(call: Call) -> Iterator[_Found]:
@@ -116,7 +116,7 @@ def answer_out_of_date(call: Call) -> Iterator[_Found]:
     for due, following in zip(gaps.dues(call), call.said, strict=False):
         for piece in call.heard:
             if piece.line == due.line and piece.from_ms >= following.to_ms:
-                yield _Found(f"{due.line} was heard after {following.line}", piece.from_ms)
+                yield _Found(f"{due.line} was heard after {following.line}", piece.from_ms, piece.from_ms)
 
 
 def result_missing(run: Run) -> Iterator[str]:
@@ -179,11 +179,23 @@ RUN_CHECKS: Final[dict[str, Callable[[Run], Iterator[str]]]] = {
 }
 
 
-def _to_blame(run: Run, call: Call, at_ms: float) -> int | None:
-    """Return the first strike on the call whose aftermath reaches to this time or beyond it, or else its last one."""
+def _turns(call: Call) -> Iterator[tuple[Said, int]]:
+    """Yield each line with when the caller went on."""
+    ends = [*(said.from_ms for said in call.said[1:]), call.over_ms]
+    yield from zip(call.said, ends, strict=bool(call.said))
+
+
+def _to_blame(run: Run, call: Call, found: _Found) -> int | None:
+    """Return the first strike on the call in the time of what was found, or the one before it, or the one after."""
     strikes = run.strikes_on(call.sid)
-    reaching = [each for each in strikes if call.at_ms(each.healed_ns) + 1000 * gaps.AFTERMATH_S >= at_ms]
-    chosen = reaching[:1] or strikes[-1:]
+    within = [each for each in strikes if found.from_ms <= call.at_ms(each.at_ns) <= found.to_ms]
+    before = [
+        each
+        for each in strikes
+        if call.at_ms(each.at_ns) < found.from_ms <= call.at_ms(each.healed_ns) + 1000 * gaps.AFTERMATH_S
+    ]
+    after = [each for each in strikes if call.at_ms(each.at_ns) > found.to_ms]
+    chosen = within[:1] or before[-1:] or after[:1] or strikes[-1:]
     return chosen[0].number if chosen else None
 
 

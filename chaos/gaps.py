@@ -22,6 +22,9 @@ AFTERMATH_S: Final = 10.0
 WHOLE: Final = 0.85
 """Of a line; the soft end of a last word may not be recognised."""
 
+TOLERANCE_MS: Final = 150
+"""What an answer may be late by without anybody's fault, on a busy machine."""
+
 EDGE_MS: Final = 2 * hearing.FRAME_MS
 """How much the two ends of a stretch may be off by."""
 
@@ -33,6 +36,8 @@ class Silence:
     kind: Kind
     from_ms: int
     to_ms: int
+    due_ms: int
+    """Since when the answer was due in which it lies."""
 
     @property
     def length_ms(self) -> int:
@@ -88,10 +93,10 @@ def silences(call: Call) -> list[Silence]:
         cursor, kind = due.from_ms, due.kind
         for piece in due.heard:
             if piece.from_ms - cursor > EDGE_MS:
-                found.append(Silence(kind, cursor, piece.from_ms))
+                found.append(Silence(kind, cursor, piece.from_ms, due.from_ms))
             cursor, kind = max(cursor, piece.to_ms), "inside"
         if not due.is_whole and due.to_ms - cursor > EDGE_MS:
-            found.append(Silence(kind, cursor, due.to_ms))
+            found.append(Silence(kind, cursor, due.to_ms, due.from_ms))
     return found
 
 
@@ -124,10 +129,9 @@ def gap_ms(run: Run, strike: Strike, call: Call, *, is_after: bool = False) -> f
     With `is_after`, only from when the fault was over.
     """
     usual = usual_ms(run)
-    from_ms, until_ms = _reach_ms(run, strike, call)
     worst = 0.0
     for silence in silences(call):
-        if silence.to_ms <= from_ms or silence.from_ms >= until_ms:
+        if _to_blame(run, call, silence, usual[silence.kind]) != strike:
             continue
         excess = silence.length_ms - usual[silence.kind]
         if is_after:
@@ -136,10 +140,19 @@ def gap_ms(run: Run, strike: Strike, call: Call, *, is_after: bool = False) -> f
     return worst
 
 
-def _reach_ms(run: Run, strike: Strike, call: Call) -> tuple[float, float]:
-    later = [each.at_ns for each in run.strikes if each.at_ns > strike.at_ns]
-    until_ns = min([strike.healed_ns + int(AFTERMATH_S * 1e9), *later])
-    return call.at_ms(strike.at_ns), call.at_ms(until_ns)
+def _to_blame(run: Run, call: Call, silence: Silence, usual_ms: float) -> Strike | None:
+    """Return the first strike since the answer was due, or else the one before.
+
+    A strike that came when the voice was overdue already is not to blame.
+    """
+    overdue_ms = silence.from_ms + usual_ms + TOLERANCE_MS
+    before = [each for each in run.strikes_on(call.sid) if call.at_ms(each.at_ns) <= overdue_ms]
+    within = [each for each in before if call.at_ms(each.at_ns) >= silence.due_ms]
+    if within:
+        return within[0]
+    if before and call.at_ms(before[-1].healed_ns) + AFTERMATH_S * 1000 >= silence.from_ms:
+        return before[-1]
+    return None
 
 
 def _is_near_a_strike(run: Run, call: Call, silence: Silence) -> bool:

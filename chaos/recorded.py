@@ -53,7 +53,7 @@ def settings(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _strikes(lines: Sequence[Line], detections: Mapping[str, int]) -> list[Strike]:
+def _strikes(lines: Sequence[Line], detections: Mapping[str, Sequence[int]]) -> list[Strike]:
     later = {
         (line["event"], line["number"]): line["at_ns"]
         for line in lines
@@ -68,17 +68,17 @@ def _strikes(lines: Sequence[Line], detections: Mapping[str, int]) -> list[Strik
             at_ns=line["at_ns"],
             healing_ns=later["healing", line["number"]],
             healed_ns=later["healed", line["number"]],
-            detected_ns=detections.get(line["id"]),
+            detected_ns=min((at for at in detections[line["id"]] if at >= line["at_ns"]), default=None),
         )
         for line in lines
         if line["event"] == "injecting" and ("healed", line["number"]) in later
     ]
 
 
-def _detections(folder: Path, lines: Sequence[Line]) -> dict[str, int]:
-    """Return when a gateway first said that a worker was lost, by the worker's id."""
+def _detections(folder: Path, lines: Sequence[Line]) -> Mapping[str, Sequence[int]]:
+    """Return when gateways said that a worker was lost, by the worker's id."""
     clock = next(line for line in lines if line["event"] == "run")
-    found: dict[str, int] = {}
+    found: dict[str, list[int]] = defaultdict(list)
     for path in (folder / "logs").glob("gateway-*.log"):
         for text in path.read_bytes().splitlines():
             # The word is also the reason why a stream ended.
@@ -86,7 +86,7 @@ def _detections(folder: Path, lines: Sequence[Line]) -> dict[str, int]:
             if line.get("event") == "worker-lost":
                 wall_ns = round(datetime.fromisoformat(line["timestamp"]).timestamp() * 1e9)
                 at_ns = clock["at_ns"] + wall_ns - clock["wall_ns"]
-                found[line["worker"]] = min(at_ns, found.get(line["worker"], at_ns))
+                found[line["worker"]].append(at_ns)
     return found
 
 

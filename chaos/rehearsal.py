@@ -4,16 +4,12 @@ import asyncio
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
 
 from chaos import schedule, stored
 from chaos.callers import SPREAD_S, calling
 from chaos.fleet import Fleet, Size
 from chaos.history import History
 from chaos.strike import Progress, carry_out
-
-WARM_UP_S: Final = SPREAD_S
-"""Until every caller has called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +20,7 @@ class Settings:
     faults: tuple[str, ...]
     hits: int = 1
     callers: int = 4
+    lines: int = 4
     workers: int = 2
     gateways: int = 2
 
@@ -36,9 +33,9 @@ async def rehearse(settings: Settings, folder: Path, progress: Progress) -> None
         history.add("run", wall_ns=time.time_ns(), settings=asdict(settings))
         async with Fleet.running(folder, Size(settings.workers, settings.gateways), history) as fleet:
             progress(f"{settings.workers} workers and {settings.gateways} gateways are ready")
-            async with calling(fleet, settings.callers, settings.seed):
+            async with calling(fleet, settings.callers, settings.lines, settings.seed):
                 progress(f"{settings.callers} callers begin to call")
-                await asyncio.sleep(WARM_UP_S)
+                await asyncio.sleep(SPREAD_S * settings.lines)
                 await carry_out(fleet, planned, progress)
                 progress("every fault has struck; the calls under way go on to their end")
             await fleet.note_counters()

@@ -35,9 +35,9 @@ def call_with_answer(*answer: hearing.Piece) -> Call:
 
 def test_a_call_in_which_all_is_well_has_only_the_usual_silences() -> None:
     assert gaps.silences(good_call()) == [
-        Silence("greeting", 0, 700),
-        Silence("reply", 10_000, 10_900),
-        Silence("reply", 18_000, 18_900),
+        Silence("greeting", 0, 700, 0),
+        Silence("reply", 10_000, 10_900, 10_000),
+        Silence("reply", 18_000, 18_900, 18_000),
     ]
 
 
@@ -61,6 +61,17 @@ def test_silence_before_a_fault_is_not_its_doing() -> None:
     run = good_run(call_with_answer(*answer), strikes=(strike(0, 13.0),))
 
     assert gaps.gap_ms(run, run.strikes[0], run.calls[0]) == 0
+
+
+def test_a_fault_that_strikes_a_silence_already_too_long_is_not_to_blame() -> None:
+    run = good_run(
+        call_with_answer(whole("agent-digits-2", 14_000)),
+        good_call("CA2"),
+        strikes=(strike(0, 10.5), strike(1, 12.0)),
+    )
+
+    waits = [gaps.gap_ms(run, each, run.calls[0]) for each in run.strikes]
+    assert waits == [3_100, 0]
 
 
 def test_an_answer_that_never_came_was_missing_until_the_caller_spoke() -> None:
