@@ -36,8 +36,8 @@ class Silence:
     kind: Kind
     from_ms: int
     to_ms: int
-    due_ms: int
-    """Since when the answer was due in which it lies."""
+    turn_ms: int
+    """When the caller began the line that was to be answered: a fault may have struck then already."""
 
     @property
     def length_ms(self) -> int:
@@ -51,6 +51,8 @@ class Due:
 
     line: str
     kind: Kind
+    turn_ms: int
+    """When the caller began the line that it answers."""
     from_ms: int
     to_ms: int
     """When the caller next spoke, or the call was over."""
@@ -65,13 +67,13 @@ class Due:
 
 def dues(call: Call) -> list[Due]:
     """Return every answer that was due in a call, the greeting first."""
-    begins: list[tuple[str, Kind, int]] = [(recordings.greeting().id, "greeting", call.connected_ms)]
-    begins += [(recordings.reply(said.line).id, "reply", said.to_ms) for said in call.said]
+    begins: list[tuple[str, Kind, int, int]] = [(recordings.greeting().id, "greeting", 0, call.connected_ms)]
+    begins += [(recordings.reply(said.line).id, "reply", said.from_ms, said.to_ms) for said in call.said]
     ends = [*(said.from_ms for said in call.said), call.over_ms]
     found = []
-    for (line, kind, from_ms), to_ms in zip(begins, ends, strict=True):
+    for (line, kind, turn_ms, from_ms), to_ms in zip(begins, ends, strict=True):
         heard = [piece for piece in call.heard if from_ms <= (piece.from_ms + piece.to_ms) / 2 < to_ms]
-        found.append(Due(line, kind, from_ms, to_ms, heard))
+        found.append(Due(line, kind, turn_ms, from_ms, to_ms, heard))
     return found
 
 
@@ -93,10 +95,10 @@ def silences(call: Call) -> list[Silence]:
         cursor, kind = due.from_ms, due.kind
         for piece in due.heard:
             if piece.from_ms - cursor > EDGE_MS:
-                found.append(Silence(kind, cursor, piece.from_ms, due.from_ms))
+                found.append(Silence(kind, cursor, piece.from_ms, due.turn_ms))
             cursor, kind = max(cursor, piece.to_ms), "inside"
         if not due.is_whole and due.to_ms - cursor > EDGE_MS:
-            found.append(Silence(kind, cursor, due.to_ms, due.from_ms))
+            found.append(Silence(kind, cursor, due.to_ms, due.turn_ms))
     return found
 
 
@@ -141,13 +143,13 @@ def gap_ms(run: Run, strike: Strike, call: Call, *, is_after: bool = False) -> f
 
 
 def _to_blame(run: Run, call: Call, silence: Silence, usual_ms: float) -> Strike | None:
-    """Return the first strike since the answer was due, or else the one before.
+    """Return the first strike since the turn began, or else the one before.
 
     A strike that came when the voice was overdue already is not to blame.
     """
     overdue_ms = silence.from_ms + usual_ms + TOLERANCE_MS
     before = [each for each in run.strikes_on(call.sid) if call.at_ms(each.at_ns) <= overdue_ms]
-    within = [each for each in before if call.at_ms(each.at_ns) >= silence.due_ms]
+    within = [each for each in before if call.at_ms(each.at_ns) >= silence.turn_ms]
     if within:
         return within[0]
     if before and call.at_ms(before[-1].healed_ns) + AFTERMATH_S * 1000 >= silence.from_ms:

@@ -36,8 +36,8 @@ def call_with_answer(*answer: hearing.Piece) -> Call:
 def test_a_call_in_which_all_is_well_has_only_the_usual_silences() -> None:
     assert gaps.silences(good_call()) == [
         Silence("greeting", 0, 700, 0),
-        Silence("reply", 10_000, 10_900, 10_000),
-        Silence("reply", 18_000, 18_900, 18_000),
+        Silence("reply", 10_000, 10_900, 8_000),
+        Silence("reply", 18_000, 18_900, 16_000),
     ]
 
 
