@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import signal
+import threading
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -172,21 +173,28 @@ class _CallsInLog:
         self._path = path
         self._read_bytes = 0
         self._live: set[str] = set()
+        self._lock = threading.Lock()
 
     def live(self) -> set[str]:
+        # Asked from several threads, for several workers' calls at once.
+        with self._lock:
+            self._read()
+            return set(self._live)
+
+    def forget(self) -> None:
+        """Whatever was live died with its process."""
+        with self._lock:
+            self._read()
+            self._live.clear()
+
+    def _read(self) -> None:
         with self._path.open("rb") as file:
             file.seek(self._read_bytes)
             written, newline, _unfinished = file.read().rpartition(b"\n")
         self._read_bytes += len(written) + len(newline)
         for text in written.splitlines():
-            if b'"stream-' in text:
+            if text.startswith(b"{") and b'"stream-' in text:
                 self._note(json.loads(text))
-        return set(self._live)
-
-    def forget(self) -> None:
-        """Whatever was live died with its process."""
-        self.live()
-        self._live.clear()
 
     def _note(self, line: dict[str, Any]) -> None:
         match line:
