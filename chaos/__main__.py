@@ -9,7 +9,6 @@ a check failed.
 import asyncio
 import json
 import secrets
-import shutil
 import sys
 import tempfile
 import time
@@ -21,6 +20,8 @@ import click
 from chaos import checker, recorded, report
 from chaos.faults import FAULTS
 from chaos.rehearsal import Settings, rehearse
+from chaos.strike import NoLiveCallsError
+from trunkline_local.processes import ProcessError
 
 SEEDS: Final = 2**31
 SHORT: Final = ("worker-kill", "worker-hang", "worker-drain", "gateway-kill", "nats-kill", "transcripts-kill")
@@ -53,49 +54,59 @@ def _read_faults(_ctx: click.Context, _param: click.Parameter, value: str) -> tu
 @click.option(
     "--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep history, logs and sound."
 )
+@click.option(
+    "--gaps/--no-gaps",
+    default=True,
+    help="Whether a gap over its target fails the run; not on a busy machine.",
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the report there.")
 @click.option(
     "--judge", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Only judge a kept run."
 )
-def command(keep: Path | None, json_file: Path | None, judge: Path | None, **options: Any) -> None:
+def command(
+    keep: Path | None, json_file: Path | None, judge: Path | None, gaps: bool, **options: Any
+) -> None:
     """Strike real processes under live calls, then check that nothing was lost, repeated or cut off."""
     if options["seed"] is None:
         options["seed"] = secrets.randbelow(SEEDS)
     settings = Settings(**options)
     if judge is not None:
-        sys.exit(_judge(judge, json_file))
+        sys.exit(_judge(judge, json_file, gaps))
     click.echo(f"seed {settings.seed}")
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="trunkline-chaos-") as created:
-            code = _run(settings, Path(created), json_file)
+            code = _run(settings, Path(created), json_file, gaps)
     else:
-        if keep.exists():
-            shutil.rmtree(keep)
-        code = _run(settings, keep, json_file)
+        if keep.exists() and any(keep.iterdir()):
+            raise click.BadParameter(f"{keep} is not empty", param_hint="--keep")
+        code = _run(settings, keep, json_file, gaps)
     sys.exit(code)
 
 
-def _run(settings: Settings, folder: Path, json_file: Path | None) -> int:
+def _run(settings: Settings, folder: Path, json_file: Path | None, gaps: bool) -> int:
     began_at = time.monotonic()
 
     def progress(what: str) -> None:
         click.echo(f"{time.monotonic() - began_at:7.1f} s  {what}")
 
-    asyncio.run(rehearse(settings, folder.absolute(), progress))
+    try:
+        asyncio.run(rehearse(settings, folder.absolute(), progress))
+    except (ProcessError, NoLiveCallsError) as error:
+        raise click.ClickException(str(error)) from error
     progress("listening to what the callers heard")
-    return _judge(folder, json_file)
+    return _judge(folder, json_file, gaps)
 
 
-def _judge(folder: Path, json_file: Path | None) -> int:
+def _judge(folder: Path, json_file: Path | None, gaps: bool) -> int:
     run = recorded.read(folder)
     violations = checker.check(run)
     found = report.figures(run, violations)
     click.echo("\n" + report.text(run, found, violations))
-    told = json.dumps(report.as_json(recorded.settings(folder), run, found, violations), indent=1)
+    told = json.dumps(report.as_json(recorded.settings(folder), run, found, violations, gaps=gaps), indent=1)
     for path in (folder / "report.json", json_file):
         if path is not None:
             path.write_text(told)
-    return int(report.has_failed(found, violations))
+    return int(report.has_failed(found, violations, gaps=gaps))
 
 
 if __name__ == "__main__":

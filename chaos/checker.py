@@ -17,6 +17,10 @@ END_PART: Final = 0.3
 """Of a line: whoever heard this part of it twice heard its end twice. A beginning may be heard again."""
 
 
+EARLY_MS: Final = 3_000
+"""Twilio's question may have waited so long for the answer with which a call's clock begins."""
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """One thing that must not happen. `strike` is the number of the fault that it is laid at, if any hit the call."""
@@ -47,13 +51,17 @@ def check(run: Run) -> list[Violation]:
 
 
 def ended_otherwise(call: Call) -> Iterator[_Found]:
-    """The call ended by the caller's will, and Postgres says so."""
+    """A call that was connected ended by the caller's will, and Postgres says so."""
+    if call.connected_ms is None:
+        return
+    # Whoever gives up does so for what happened, or did not, since the last turn began.
+    since_ms = gaps.dues(call)[-1].turn_ms
     if not call.script_finished or call.end_reason != "caller-hung-up":
-        yield _Found(f"ended by {call.end_reason}", call.over_ms, call.over_ms)
+        yield _Found(f"ended by {call.end_reason}", since_ms, call.over_ms)
     elif call.outcome != "success":
-        yield _Found(f"ended well, and Postgres has the outcome {call.outcome}", call.over_ms, call.over_ms)
-    if call.sentences:
-        yield _Found("TwiML spoke instead of the agent", call.over_ms, call.over_ms)
+        yield _Found(f"ended well, and Postgres has the outcome {call.outcome}", since_ms, call.over_ms)
+    elif call.sentences:
+        yield _Found("TwiML spoke in the middle of it", since_ms, call.over_ms)
 
 
 def line_not_understood(call: Call) -> Iterator[_Found]:
@@ -119,6 +127,17 @@ def answer_out_of_date(call: Call) -> Iterator[_Found]:
                 yield _Found(f"{due.line} was heard after {following.line}", piece.from_ms, piece.from_ms)
 
 
+def call_turned_away(run: Run) -> Iterator[str]:
+    """Every call was connected, unless it came while nobody could be."""
+    for call in run.calls:
+        outages = [strike for strike in run.strikes if strike.turns_away]
+        if call.connected_ms is None and not any(
+            call.at_ms(strike.at_ns) <= call.over_ms and call.at_ms(strike.healed_ns) >= -EARLY_MS
+            for strike in outages
+        ):
+            yield f"{call.sid} was never connected"
+
+
 def result_missing(run: Run) -> Iterator[str]:
     """Every call that began has a result."""
     yield from run.lost_callers
@@ -170,6 +189,7 @@ CALL_CHECKS: Final[dict[str, Callable[[Call], Iterator[_Found]]]] = {
     "answer out of date": answer_out_of_date,
 }
 RUN_CHECKS: Final[dict[str, Callable[[Run], Iterator[str]]]] = {
+    "call turned away": call_turned_away,
     "result missing": result_missing,
     "event not stored": event_not_stored,
     "event stored twice": event_stored_twice,

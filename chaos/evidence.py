@@ -28,6 +28,8 @@ class Strike:
     at_ns: int
     healing_ns: int
     healed_ns: int
+    turns_away: bool = False
+    """While it lasted no call could begin."""
     detected_ns: int | None = None
     """When a gateway's log says that it found the worker lost."""
 
@@ -47,8 +49,8 @@ class Call:
 
     sid: str
     answered_ns: int
-    connected_ms: int = 0
-    """When its first stream started."""
+    connected_ms: int | None = 0
+    """When its first stream started; None: never."""
     over_ms: int
     end_reason: str = "caller-hung-up"
     script_finished: bool = True

@@ -66,7 +66,9 @@ class Due:
 
 
 def dues(call: Call) -> list[Due]:
-    """Return every answer that was due in a call, the greeting first."""
+    """Return every answer that was due in a call, the greeting first; none in one that was never connected."""
+    if call.connected_ms is None:
+        return []
     begins: list[tuple[str, Kind, int, int]] = [(recordings.greeting().id, "greeting", 0, call.connected_ms)]
     begins += [(recordings.reply(said.line).id, "reply", said.from_ms, said.to_ms) for said in call.said]
     ends = [*(said.from_ms for said in call.said), call.over_ms]

@@ -13,6 +13,7 @@ import numpy as np
 
 from chaos import callers, hearing, history, stored
 from chaos.evidence import Call, Run, Said, Strike
+from chaos.faults import FAULTS
 from chaos.hearing import Piece
 from chaos.history import Line
 from chaos.stored import Stored
@@ -68,6 +69,7 @@ def _strikes(lines: Sequence[Line], detections: Mapping[str, Sequence[int]]) -> 
             at_ns=line["at_ns"],
             healing_ns=later["healing", line["number"]],
             healed_ns=later["healed", line["number"]],
+            turns_away=FAULTS[line["fault"]].strikes == "nats",
             detected_ns=min((at for at in detections[line["id"]] if at >= line["at_ns"]), default=None),
         )
         for line in lines
@@ -148,7 +150,7 @@ def _call(line: dict[str, Any], trace: Trace, heard: list[Piece], **more: Any) -
     return Call(
         sid=line["call_sid"],
         answered_ns=answered_ns,
-        connected_ms=ms(started[0]) if started else 0,
+        connected_ms=ms(started[0]) if started else None,
         over_ms=ms(next(each["at_ns"] for each in trace if each["event"] == "ended")),
         end_reason=line["end_reason"],
         script_finished=line["script_finished"],

@@ -11,7 +11,7 @@ FAULTS = "transcripts-kill,postgres-kill,model-cut"
 
 async def test_calls_outlive_what_is_struck_under_them(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "chaos", "--faults", FAULTS, "--callers", "2", "--lines", "2"),
+        *(sys.executable, "-m", "chaos", "--faults", FAULTS, "--callers", "2", "--lines", "2", "--no-gaps"),
         *("--keep", str(tmp_path / "chaos")),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,

@@ -34,6 +34,16 @@ def test_a_call_that_ended_otherwise_than_by_its_caller(fields: dict[str, object
     assert found(spoiled(**fields)) == ["call ended otherwise"]
 
 
+def test_a_call_may_be_turned_away_only_while_nobody_can_be_connected() -> None:
+    away = replace(
+        good_call(), connected_ms=None, over_ms=3_000, end_reason="hangup", said=(), heard=(), outcome=None
+    )
+    outage = replace(strike(0, -1.0, "nats-away"), turns_away=True)
+
+    assert found(good_run(away, strikes=(outage,))) == []
+    assert found(good_run(away, strikes=(strike(0, -1.0),))) == ["call turned away"]
+
+
 def test_a_line_that_the_last_session_does_not_know_is_lost() -> None:
     assert found(spoiled(knows=(LINES, LINES[1:]))) == ["line not understood"]
 

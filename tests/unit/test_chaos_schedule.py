@@ -83,3 +83,4 @@ def test_a_gap_beyond_its_target_fails_the_run() -> None:
 
     assert not figures.is_on_target
     assert report.has_failed([figures], [])
+    assert not report.has_failed([figures], [], gaps=False)
