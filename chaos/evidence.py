@@ -1,5 +1,6 @@
 """What the checker judges: strikes, calls as both ends recorded them, and events. Plain values, no files."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -86,9 +87,17 @@ class Run:
     undrained: Sequence[str] = ()
     """Services whose drain did not end with exit code 0."""
     stale_frames_refused: int = 0
-    lost_callers: Sequence[str] = field(default=())
+    lost_callers: Sequence[str] = ()
     """Calls that began and left no result."""
+    _strikes_by_call: dict[str, list[Strike]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_call: dict[str, list[Strike]] = defaultdict(list)
+        for strike in sorted(self.strikes, key=lambda each: each.at_ns):
+            for sid in strike.calls:
+                by_call[sid].append(strike)
+        object.__setattr__(self, "_strikes_by_call", dict(by_call))
 
     def strikes_on(self, sid: str) -> list[Strike]:
         """Return the strikes that hit a call, in the order of time."""
-        return [strike for strike in self.strikes if sid in strike.calls]
+        return self._strikes_by_call.get(sid, [])

@@ -4,7 +4,8 @@ The agent's voice is due from the end of a caller's line until its answer was he
 the stream until the greeting was. Only the agent's own lines count: a comfort sound fills a silence, but ends no gap.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final, Literal
@@ -104,35 +105,41 @@ def silences(call: Call) -> list[Silence]:
     return found
 
 
-def usual_ms(run: Run) -> dict[Kind, float]:
-    """Return how long each kind of silence lasts where nothing is wrong: the median of those no fault is near."""
-    usual: dict[Kind, float] = {"inside": 0.0}
-    kinds: tuple[Kind, ...] = ("greeting", "reply")
-    for kind in kinds:
-        everywhere = [(call, each) for call in run.calls for each in silences(call) if each.kind == kind]
-        quiet = [each.length_ms for call, each in everywhere if not _is_near_a_strike(run, call, each)]
-        # When faults are everywhere, most silences are still not longer for it.
-        usual[kind] = median(quiet or [each.length_ms for _, each in everywhere] or [0])
-    return usual
+Usual = Mapping[Kind, float]
+"""How long each kind of silence lasts, in ms, where nothing is wrong."""
 
 
-def unhurt_ms(run: Run) -> list[float]:
+def usual(run: Run) -> Usual:
+    """Return the median of the silences that no fault is near."""
+    everywhere: dict[Kind, list[int]] = defaultdict(list)
+    quiet: dict[Kind, list[int]] = defaultdict(list)
+    for call in run.calls:
+        for silence in silences(call):
+            everywhere[silence.kind].append(silence.length_ms)
+        for silence in _unhurt(run, call):
+            quiet[silence.kind].append(silence.length_ms)
+    # When faults are everywhere, most silences are still not longer for it.
+    found: dict[Kind, float] = {"inside": 0.0}
+    waits: tuple[Kind, ...] = ("greeting", "reply")
+    for kind in waits:
+        found[kind] = median(quiet[kind] or everywhere[kind] or [0])
+    return found
+
+
+def unhurt_ms(run: Run, usual: Usual) -> list[float]:
     """Return by how much the silences that no fault is near exceed the usual: what this machine adds by itself."""
-    usual = usual_ms(run)
     return [
-        max(each.length_ms - usual[each.kind], 0.0)
+        max(silence.length_ms - usual[silence.kind], 0.0)
         for call in run.calls
-        for each in silences(call)
-        if not _is_near_a_strike(run, call, each)
+        for silence in _unhurt(run, call)
     ]
 
 
-def gap_ms(run: Run, strike: Strike, call: Call, *, is_after: bool = False) -> float:
+def gap_ms(run: Run, usual: Usual, strike: Strike, call: Call, *, is_after: bool = False) -> float:
     """Return how much longer than usual the caller waited, at the worst, because of this strike.
 
     With `is_after`, only from when the fault was over.
     """
-    usual = usual_ms(run)
     worst = 0.0
     for silence in silences(call):
         if _to_blame(run, call, silence, usual[silence.kind]) != strike:
@@ -159,10 +166,15 @@ def _to_blame(run: Run, call: Call, silence: Silence, usual_ms: float) -> Strike
     return None
 
 
-def _is_near_a_strike(run: Run, call: Call, silence: Silence) -> bool:
-    aftermath_ms = AFTERMATH_S * 1000
-    return any(
-        call.at_ms(strike.at_ns) < silence.to_ms
-        and silence.from_ms < call.at_ms(strike.healed_ns) + aftermath_ms
+def _unhurt(run: Run, call: Call) -> list[Silence]:
+    """Return the call's silences that no fault is near, whomever it struck."""
+    faulty = [
+        (call.at_ms(strike.at_ns), call.at_ms(strike.healed_ns) + AFTERMATH_S * 1000)
         for strike in run.strikes
-    )
+    ]
+    near = [(begin, end) for begin, end in faulty if begin < call.over_ms and end > 0]
+    return [
+        silence
+        for silence in silences(call)
+        if not any(begin < silence.to_ms and silence.from_ms < end for begin, end in near)
+    ]

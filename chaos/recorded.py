@@ -1,6 +1,7 @@
 """Reads a run's folder: history, what was stored, both simulators' traces, and the sound that callers heard."""
 
 import json
+import multiprocessing
 import wave
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -119,7 +120,8 @@ def _calls(folder: Path, over: Sequence[dict[str, Any]], kept: Stored) -> list[C
         texts[sid].append(words)
     outcomes = dict(kept.outcomes)
     sids = [line["call_sid"] for line in over]
-    with ProcessPoolExecutor() as pool:
+    # Forked children of a process that had threads may hang.
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         heard = list(pool.map(_heard, [folder / "recordings" / f"{sid}.wav" for sid in sids]))
     return [
         _call(

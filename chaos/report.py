@@ -9,7 +9,7 @@ from typing import Any
 from chaos.checker import CALL_CHECKS, RUN_CHECKS, Violation
 from chaos.evidence import Run
 from chaos.faults import FAULTS
-from chaos.gaps import gap_ms, unhurt_ms
+from chaos.gaps import gap_ms, unhurt_ms, usual
 
 DROPPED = "call ended otherwise"
 LOST = ("line not understood", "answer not heard")
@@ -46,6 +46,7 @@ class FaultFigures:
 def figures(run: Run, violations: Sequence[Violation]) -> list[FaultFigures]:
     """Return the figures of every kind of fault that struck, in the order of the catalogue."""
     calls = {call.sid: call for call in run.calls}
+    waits_usually = usual(run)
     found = []
     for name, fault in FAULTS.items():
         strikes = [strike for strike in run.strikes if strike.fault == name]
@@ -54,7 +55,7 @@ def figures(run: Run, violations: Sequence[Violation]) -> list[FaultFigures]:
         numbers = {strike.number for strike in strikes}
         laid = [each for each in violations if each.strike in numbers]
         waits = [
-            gap_ms(run, strike, calls[sid], is_after=fault.gap_is_after)
+            gap_ms(run, waits_usually, strike, calls[sid], is_after=fault.gap_is_after)
             for strike in strikes
             for sid in strike.calls
             if sid in calls
@@ -113,7 +114,7 @@ def text(run: Run, found: Sequence[FaultFigures], violations: Sequence[Violation
         for row in rows
     ]
     turned_away = sum(call.connected_ms is None for call in run.calls)
-    noise = unhurt_ms(run)
+    noise = unhurt_ms(run, usual(run))
     late = percentile([call.clock_late_ms for call in run.calls], 0.99)
     lines += [
         "",
@@ -146,7 +147,7 @@ def as_json(
         "events": len(run.events),
         "rows": len(run.rows),
         "stale_frames_refused": run.stale_frames_refused,
-        "unhurt_p99_ms": percentile(unhurt_ms(run), 0.99),
+        "unhurt_p99_ms": percentile(unhurt_ms(run, usual(run)), 0.99),
         "faults": [{**asdict(each), "on_target": each.is_on_target} for each in found],
         "violations": [asdict(each) for each in violations],
     }

@@ -46,21 +46,21 @@ def test_a_late_answer_counts_beyond_the_usual_wait() -> None:
         call_with_answer(whole("agent-digits-2", 12_000)), good_call("CA2"), strikes=(strike(0, 10.5),)
     )
 
-    assert gaps.gap_ms(run, run.strikes[0], run.calls[0]) == 1_100
+    assert gaps.gap_ms(run, gaps.usual(run), run.strikes[0], run.calls[0]) == 1_100
 
 
 def test_silence_inside_an_answer_counts_whole() -> None:
     answer = beginning("agent-digits-2", 10_900, 600), rest("agent-digits-2", 12_000, 600)
     run = good_run(call_with_answer(*answer), strikes=(strike(0, 11.2),))
 
-    assert gaps.gap_ms(run, run.strikes[0], run.calls[0]) == 500
+    assert gaps.gap_ms(run, gaps.usual(run), run.strikes[0], run.calls[0]) == 500
 
 
 def test_silence_before_a_fault_is_not_its_doing() -> None:
     answer = beginning("agent-digits-2", 10_900, 600), rest("agent-digits-2", 12_000, 600)
     run = good_run(call_with_answer(*answer), strikes=(strike(0, 13.0),))
 
-    assert gaps.gap_ms(run, run.strikes[0], run.calls[0]) == 0
+    assert gaps.gap_ms(run, gaps.usual(run), run.strikes[0], run.calls[0]) == 0
 
 
 def test_a_fault_that_strikes_a_silence_already_too_long_is_not_to_blame() -> None:
@@ -70,14 +70,14 @@ def test_a_fault_that_strikes_a_silence_already_too_long_is_not_to_blame() -> No
         strikes=(strike(0, 10.5), strike(1, 12.0)),
     )
 
-    waits = [gaps.gap_ms(run, each, run.calls[0]) for each in run.strikes]
+    waits = [gaps.gap_ms(run, gaps.usual(run), each, run.calls[0]) for each in run.strikes]
     assert waits == [3_100, 0]
 
 
 def test_an_answer_that_never_came_was_missing_until_the_caller_spoke() -> None:
     run = good_run(call_with_answer(), good_call("CA2"), strikes=(strike(0, 10.5),))
 
-    assert gaps.gap_ms(run, run.strikes[0], run.calls[0]) == 16_000 - 10_000 - 900
+    assert gaps.gap_ms(run, gaps.usual(run), run.strikes[0], run.calls[0]) == 16_000 - 10_000 - 900
 
 
 def test_after_an_outage_only_the_time_since_its_end_counts() -> None:
@@ -85,13 +85,13 @@ def test_after_an_outage_only_the_time_since_its_end_counts() -> None:
         call_with_answer(whole("agent-digits-2", 12_000)), good_call("CA2"), strikes=(strike(0, 11.0),)
     )
 
-    assert gaps.gap_ms(run, run.strikes[0], run.calls[0], is_after=True) == 500
+    assert gaps.gap_ms(run, gaps.usual(run), run.strikes[0], run.calls[0], is_after=True) == 500
 
 
 def test_without_a_quiet_call_the_usual_is_what_is_most_often_so() -> None:
     run = good_run(strikes=(strike(0, 5.0),))
 
-    assert gaps.usual_ms(run) == {"inside": 0.0, "greeting": 700, "reply": 900}
+    assert gaps.usual(run) == {"inside": 0.0, "greeting": 700, "reply": 900}
 
 
 def test_a_line_is_found_where_it_was_played() -> None:
