@@ -19,6 +19,8 @@ Kind = Literal["worker", "gateway", "transcripts"]
 DRAIN_LIMIT_S: Final = 75.0
 """A service drains within 60 s; then Kubernetes would kill it, and we say so."""
 
+READY_LIMIT_S: Final = 60.0
+"""A service starts within 2 s, and comes back to a server within one; on a machine full of calls it takes longer."""
 SCRAPE_LIMIT_S: Final = 1.0
 
 _READY: Final = {"worker": r'"worker": "(wk-[\w-]+)"', "gateway": r'"gateway": "(gw-[\w-]+)"'}
@@ -70,6 +72,8 @@ class Member:
             ready.cancel()
         if self._keeping.done():
             self._keeping.result()
+        # One that has lost NATS or Postgres lives on, and says when it has found it again.
+        await self._running.wait_until_ready(self._readiness_url, READY_LIMIT_S)
 
     async def kill(self) -> None:
         """Take the process away, SIGKILL; the next one is started at once."""
@@ -116,6 +120,10 @@ class Member:
         return int(float(counted[1])) if counted else 0
 
     @property
+    def _readiness_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/readyz"
+
+    @property
     def _running(self) -> Process:
         assert self._process is not None, "started"
         return self._process
@@ -136,7 +144,7 @@ class Member:
 
     async def _await_ready(self, process: Process) -> None:
         # A service that waits for NATS or Postgres is not ready, and need not be restarted for that.
-        ready = asyncio.create_task(process.wait_until_ready(f"http://127.0.0.1:{self.port}/readyz", 60.0))
+        ready = asyncio.create_task(process.wait_until_ready(self._readiness_url, READY_LIMIT_S))
         exited = asyncio.create_task(process.exited())
         try:
             await asyncio.wait([ready, exited], return_when=asyncio.FIRST_COMPLETED)
