@@ -12,7 +12,7 @@ export UV_COMPILE_BYTECODE := 1
 export UV_NO_PROGRESS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: world help setup demo up call test check format bench lock clean
+.PHONY: chaos world help setup demo up call test check format bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,10 +35,13 @@ test: .venv/.complete ## Run every test, on real servers of its own
 world: .venv/.complete ## Let simulated calls happen under every fault: SEEDS=50000; a seed that fails is printed
 	@TRUNKLINE_WORLD_SEEDS=$(or $(SEEDS),10000) $(BIN)/pytest -q -n 2 --timeout 1800 tests/unit/test_call_world.py
 
+chaos: .venv/.complete ## Kill, hang, drain and cut real processes under live calls: ARGS="--faults all --hits 20"
+	@$(BIN)/python -m chaos $(ARGS)
+
 check: .venv/.complete ## Format, lint, types, import contracts, house rules: what CI runs
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy libs services tests bench
+	$(BIN)/mypy libs services tests bench chaos
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/test_rules.py
 	$(UV) lock --check
