@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from call_world import endings
+from call_world.heard import Heard
 from call_world.manners import Manners, counted
 from call_world.model import BLOCK_MS, PREFIX_MS
 from call_world.understanding import Understanding
 from trunkline_common.call_events import AgentTurn, CallEnded, CallerTurn, ModelConnected, Verdict
 from trunkline_common.control import StopReason
 from trunkline_worker import commands, events
-from trunkline_worker.beliefs import TRUNCATE_MARGIN_MS
 from trunkline_worker.call_life import LINGER_S
 from trunkline_worker.filler import SOFT
-from trunkline_worker.playback import FRAME_BYTES, MARK_EVERY_MS
+from trunkline_worker.playback import FRAME_BYTES
 from trunkline_worker.uplink import BACKLOG_MS_MAX, RESTORED_MS_MAX
 
 if TYPE_CHECKING:
     from call_world.world import World
-
-RECKONED_MS = 80
-"""A new owner is told by the gateway's clock how much is unplayed, and does not know where the marks lie."""
 
 
 class Checks:
@@ -57,9 +54,7 @@ class Checks:
         self._marked_ms: Counter[tuple[int, str]] = Counter()
         self._echoed: set[str] = set()
         self._agent_was_heard = False
-        self._received_bytes: Counter[str] = Counter()
-        self._response_items: defaultdict[str, set[str]] = defaultdict(set)
-        self._cut_by_line: set[str] = set()
+        self._heard = Heard(world)
         # Turns.
         self._added: list[str] = []
         self._speech_at_ms: dict[str, int] = {}
@@ -134,7 +129,7 @@ class Checks:
         self._must_end_by = self._world.now + LINGER_S + 0.1
 
     def _line_broke(self) -> None:
-        self._cut_by_line |= set(self._received_bytes) - self._agent_turns
+        self._heard.cut_by_line |= set(self._heard.received_bytes) - self._agent_turns
         self._echoed.clear()
 
     def _on_model(self, event: events.ModelEvent) -> None:
@@ -145,7 +140,7 @@ class Checks:
                 session = self._world.session
                 told = session is not None and item_id in session.items and session.items[item_id].is_text
                 if role == "assistant" and self._active_response is not None and not told:
-                    self._response_items[self._active_response].add(item_id)
+                    self._heard.response_items[self._active_response].add(item_id)
             case events.SpeechStarted(_, item_id, audio_start_ms):
                 self._speech_at_ms[item_id] = audio_start_ms
                 self._manners.speech_started(item_id, audio_start_ms)
@@ -153,8 +148,8 @@ class Checks:
                 self._manners.speaking = None
             case events.AudioDelta(_, response_id, item_id, audio):
                 self._active_response, self._asked_for_response = response_id, False
-                self._received_bytes[item_id] += len(audio)
-                self._response_items[response_id].add(item_id)
+                self._heard.received_bytes[item_id] += len(audio)
+                self._heard.response_items[response_id].add(item_id)
             case events.ResponseCreated(_, response_id):
                 self._active_response, self._asked_for_response = response_id, False
             case events.ResponseDone(_, response_id):
@@ -240,10 +235,10 @@ class Checks:
         match event:
             case commands.AppendAudio(audio):
                 assert audio
-                self._manners.given(len(audio) // self._bytes_per_ms)
+                self._manners.given(len(audio) // self._heard.bytes_per_ms)
                 limit_ms = BACKLOG_MS_MAX if self._first_in_use else RESTORED_MS_MAX
                 if isinstance(self._cause, events.SessionConfigured):
-                    assert len(audio) <= limit_ms * self._bytes_per_ms
+                    assert len(audio) <= limit_ms * self._heard.bytes_per_ms
                 if isinstance(self._cause, events.CallerAudio):
                     self._manners.given_frame(audio)
             case commands.CreateResponse():
@@ -254,38 +249,14 @@ class Checks:
             case commands.CancelResponse(_, response_id):
                 assert response_id == self._active_response
             case commands.TruncateItem(_, item_id, audio_end_ms):
-                self._on_truncate(item_id, audio_end_ms)
+                self._heard.truncated(item_id, audio_end_ms)
             case commands.DeleteItem(_, item_id):
-                self._on_delete(item_id)
+                self._heard.deleted(item_id, self._manners.ignored)
             case commands.SetTurnDetection():
                 self._listens = True
                 if not isinstance(self._cause, events.SessionConfigured):
                     self._world.saw("listened after the greeting")
                     self._understood.first_ms = self._world.call.duration_ms
-
-    def _on_truncate(self, item_id: str, audio_end_ms: int) -> None:
-        assert self._world.session is not None
-        item = self._world.session.items[item_id]
-        assert item.role == "assistant"
-        assert not item.truncated
-        received_ms = self._received_bytes[item_id] / self._bytes_per_ms
-        assert 0 < audio_end_ms <= received_ms - TRUNCATE_MARGIN_MS
-        self._check_heard(item_id, audio_end_ms)
-
-    def _on_delete(self, item_id: str) -> None:
-        world = self._world
-        assert world.session is not None
-        if item_id in self._manners.ignored:
-            return
-        assert world.session.items[item_id].role == "assistant"
-        if world.session.items[item_id].is_text:
-            # To be told anew, as far as it was heard.
-            return
-        if world.line.delays_were_even:
-            # Of what is shorter than the margin, less than the margin was heard.
-            heard_ms = world.line.heard_ms(item_id)
-            allowed_ms = TRUNCATE_MARGIN_MS + self._world.line.behind_ms
-            assert heard_ms <= allowed_ms, f"{heard_ms} ms were heard"
 
     def _on_mark(self, generation: int, name: str) -> None:
         assert generation == self._generation
@@ -336,30 +307,7 @@ class Checks:
         assert turn.generated_text.startswith(turn.heard_text)
         assert 0 <= turn.heard_ms <= turn.generated_ms
         assert turn.interrupted or turn.heard_ms == turn.generated_ms
-        self._check_heard(turn.item_id, turn.heard_ms)
-        line = self._world.line
-        if (
-            turn.interrupted
-            and line.delays_were_even
-            and turn.item_id not in self._cut_by_line
-            and self._world.call.state.value == "talking"
-        ):
-            behind_ms = min(line.heard_ms(turn.item_id), turn.generated_ms) - turn.heard_ms
-            reckoned_ms = RECKONED_MS if self._world.owners and self._world.owners.changes else 0
-            allowed_ms = self._world.line.behind_ms + reckoned_ms
-            assert behind_ms <= allowed_ms, f"the caller heard {behind_ms} ms more"
-
-    def _check_heard(self, item_id: str, claimed_ms: float) -> None:
-        """Nothing may be taken as heard that was not, but for what jitter leaves open.
-
-        When the line breaks, the clock runs on until the next mark, or until the worker is told.
-        """
-        line = self._world.line
-        ahead_ms = claimed_ms - line.heard_ms(item_id)
-        allowed_ms = self._world.line.jitter_ms
-        if item_id in self._cut_by_line or not line.is_up:
-            allowed_ms += MARK_EVERY_MS + 2_000 * line.one_way_s
-        assert ahead_ms <= allowed_ms, f"{ahead_ms} ms of {item_id} were not heard"
+        self._heard.written(turn)
 
     def _place(self, item_id: str, position: int) -> None:
         assert position >= 1
@@ -375,29 +323,12 @@ class Checks:
             self._manners.no_word_is_lost()
         self._manners.coughs_are_forgotten(self._cause)
         if isinstance(self._cause, events.ResponseDone) and self._cause.status == "cancelled":
-            self._check_beliefs(self._cause.response_id)
+            self._heard.beliefs(self._cause.response_id)
         if self._world.ended:
             assert self._finish is not None or self._let_go
             assert self._world.call.wake_at() is None
         else:
             assert self._must_end_by is None or self._world.now <= self._must_end_by
-
-    def _check_beliefs(self, response_id: str) -> None:
-        """What the model believes it said in a cancelled answer must be what the caller heard.
-
-        What a broken line cut was checked when it was cut.
-        """
-        world = self._world
-        if not self._is_open or not world.line.delays_were_even:
-            return
-        assert world.session is not None
-        if not world.session.alive:
-            return
-        for item_id in (self._response_items[response_id] & world.session.items.keys()) - self._cut_by_line:
-            unheard_ms = self._received_bytes[item_id] / self._bytes_per_ms - world.line.heard_ms(item_id)
-            known = world.session.items[item_id].truncated
-            allowed_ms = TRUNCATE_MARGIN_MS + self._world.line.jitter_ms
-            assert known or unheard_ms <= allowed_ms, f"{item_id} was not heard"
 
     def at_the_end(self) -> None:
         """Check what the call left behind."""
@@ -423,7 +354,3 @@ class Checks:
         assert len(set(self._positions.values())) == len(self._positions)
         in_order = [self._positions[item_id] for item_id in self._added if item_id in self._positions]
         assert in_order == sorted(in_order), "turns are out of order"
-
-    @property
-    def _bytes_per_ms(self) -> int:
-        return 48 if self._world.agent.audio_path == "pcm24k" else 8

@@ -255,6 +255,7 @@ class Host:
         return ""
 
     def _on_owned(self, runner: CallRunner) -> None:
+        self._owned.live[runner.call_id].attach_seen = runner.fence.attach
         self._in_background(self._owned.claim(runner), "claim")
 
     def _in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:

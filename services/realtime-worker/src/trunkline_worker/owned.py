@@ -44,7 +44,6 @@ class Owned:
 
     async def claim(self, runner: CallRunner) -> None:
         """A live call is ours: whoever still takes it for theirs, after a pause, is told."""
-        self.live[runner.call_id].attach_seen = runner.fence.attach
         await self._tell_owned(runner)
 
     async def ask_others(self) -> None:

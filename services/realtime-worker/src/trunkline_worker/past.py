@@ -8,7 +8,7 @@ from trunkline_common import call_events, control, log, subjects
 from trunkline_common.bus import Bus
 from trunkline_common.call_events import CallEvent, Envelope, EventError
 from trunkline_common.control import AssignKind, AssignRequest
-from trunkline_common.frames import Frame
+from trunkline_common.frames import Frame, FrameKind
 from trunkline_worker import call_log, checkpoint, events, metrics
 from trunkline_worker.checkpoint import Checkpoint, CheckpointError
 
@@ -35,22 +35,25 @@ class Past:
         self._when_complete: Callable[[], None] | None = None
 
     def when_complete(self, callback: Callable[[], None]) -> None:
-        """Call back once the call is ours, and its log was read, or could not be."""
+        """Call back once it is `is_complete`."""
         self._when_complete = callback
 
-    def take(self, payload: bytes) -> None:
-        """Take the gateway's word that the call is ours; raises `ControlError` when it cannot be read."""
-        own = control.decode(payload, control.Own)
-        subjects.token(own.gateway)
-        self.own = own
-        self._tell()
-
-    def wait(self, frame: Frame) -> None:
-        """Keep a frame until the log is read."""
-        if len(self.waiting) >= WAITING_FRAMES_MAX:
+    def takes(self, frame: Frame) -> bool:
+        """Take the gateway's word that the call is ours, and keep what comes before all is known."""
+        if frame.kind == FrameKind.OWN:
+            self._own(frame.payload)
+        elif self.is_complete:
+            return False
+        elif len(self.waiting) < WAITING_FRAMES_MAX:
+            self.waiting.append(frame)
+        else:
             metrics.FRAMES_REFUSED.labels("late").inc()
-            return
-        self.waiting.append(frame)
+        return True
+
+    @property
+    def is_complete(self) -> bool:
+        """The call is ours, and its log was read, or could not be."""
+        return self.is_read and self.own is not None
 
     async def read(self, bus: Bus, request: AssignRequest, limit_s: float = READ_S) -> None:
         """Read the call's event log; afterwards `is_read`, whatever came of it."""
@@ -92,8 +95,19 @@ class Past:
             unplayed_ms=own.unplayed_ms,
         )
 
+    def _own(self, payload: bytes) -> None:
+        try:
+            own = control.decode(payload, control.Own)
+            subjects.token(own.gateway)
+        except (control.ControlError, subjects.InvalidTokenError) as error:
+            metrics.FRAMES_REFUSED.labels("unreadable").inc()
+            _log.warning("own-malformed", why=str(error))
+            return
+        self.own = own
+        self._tell()
+
     def _tell(self) -> None:
-        if self.is_read and self.own is not None and self._when_complete is not None:
+        if self.is_complete and self._when_complete is not None:
             self._when_complete()
 
 

@@ -25,6 +25,7 @@ from trunkline_common.control import AssignKind, AssignRequest, NextStep
 from trunkline_common.frames import FINAL, Fence, Frame, FrameKind
 from trunkline_worker import commands, events, metrics, realtime_refusals, usage_metrics
 from trunkline_worker.agent import Agent
+from trunkline_worker.alarm import Alarm
 from trunkline_worker.call import Call
 from trunkline_worker.call_life import State, ended
 from trunkline_worker.call_record import CallRecord
@@ -106,8 +107,7 @@ class CallRunner:
         )
         self._sessions: dict[int, Session] = {}
         self._session_in_use = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._alarm = Alarm(lambda: self.apply(events.Tick()))
         self._received_at = 0.0
         self._past: Past | None = None
         """Of a live call that this worker is to go on with."""
@@ -195,10 +195,8 @@ class CallRunner:
             return
         if frame.kind == FrameKind.REVOKE:
             self.give_up("the gateway chose another worker")
-        elif frame.kind == FrameKind.OWN:
-            self._own(frame.payload)
-        elif self._past is not None and not self._past.is_read:
-            self._past.wait(frame)
+        elif self._past is not None and self._past.takes(frame):
+            return
         else:
             self._apply_frame(frame)
 
@@ -222,17 +220,6 @@ class CallRunner:
             )
         self._send(FrameKind.CHECKPOINT, last_words, flags=FINAL)
         self.give_up(why)
-
-    def _own(self, payload: bytes) -> None:
-        try:
-            if self._past is not None and self.stands_by:
-                self._past.take(payload)
-                return
-            why = "it was not asked for"
-        except (control.ControlError, subjects.InvalidTokenError) as error:
-            why = str(error)
-        metrics.FRAMES_REFUSED.labels("unreadable").inc()
-        self._log.warning("call-not-taken-over", why=why)
 
     def _take_over(self) -> None:
         past = self._past
@@ -265,7 +252,7 @@ class CallRunner:
         try:
             for command in step():
                 self._perform(command)
-            self._arm_timer()
+            self._alarm.ask(None if self.finished else self._call.wake_at())
         except Exception:  # noqa: BLE001 - the boundary of a call: its faults are its own
             metrics.CALL_ERRORS.inc()
             self._log.exception("call-fault")
@@ -399,23 +386,8 @@ class CallRunner:
         self._stop()
 
     def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.cancel()
         self._close_sessions()
         for task in self._tools.values():
             task.cancel()
         self._on_finish(self)
-
-    def _arm_timer(self) -> None:
-        """Keep one timer, at or before the time that the core asked for; an early one only asks again."""
-        wake_at = None if self.finished else self._call.wake_at()
-        if wake_at is None or (self._timer is not None and self._timer_at <= wake_at):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = wake_at
-        self._timer = self._loop.call_at(wake_at, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self.apply(events.Tick())
