@@ -15,6 +15,8 @@ from trunkline_common import control, frames, subjects
 from trunkline_common.control import (
     AssignReply,
     AssignRequest,
+    LineTreatment,
+    LineTreatmentRequest,
     NextStep,
     OwnerReply,
     OwnerRequest,
@@ -46,6 +48,11 @@ class Worker:
         """What came of transfers, as the gateway told."""
         self.after_dial: OwnerState = "active"
         self.taking = True
+        self.given_up: asyncio.Queue[str] = asyncio.Queue()
+        """Calls that were given to another worker, or to nobody."""
+        self.line: LineTreatment | None = None
+        """What callers get who get no agent; None: this worker does not say."""
+        self.asked_lines: list[str] = []
         self.silent = False
         self.mistakes = 0
         """How many live calls it will take for new ones, as an older version does."""
@@ -77,8 +84,9 @@ class Worker:
             error_cb=_ignore,
             reconnected_cb=worker._on_reconnected,
         )
-        worker._offers = await client.subscribe(
-            subjects.assign("local"), queue=subjects.ASSIGN_QUEUE, cb=worker._on_assign
+        await worker.have_room()
+        await client.subscribe(
+            subjects.treatment("local"), queue=subjects.TREATMENT_QUEUE, cb=worker._on_line_request
         )
         await client.subscribe(subjects.every_worker_up(worker.name), cb=worker._on_frame)
         worker._pings = await client.subscribe(subjects.worker_ping(worker.name), cb=worker._on_ping)
@@ -180,6 +188,29 @@ class Worker:
         self._owned.append(await self._client.subscribe(subjects.caller(caller_hash), cb=on_count))
         await self._client.flush()
 
+    async def be_full(self) -> None:
+        """Leave the queue of those that take calls, as a worker without room."""
+        assert self._offers is not None
+        await self._offers.unsubscribe()
+        await self._client.flush()
+
+    async def have_room(self) -> None:
+        """Take calls."""
+        self._offers = await self._client.subscribe(
+            subjects.assign("local"), queue=subjects.ASSIGN_QUEUE, cb=self._on_assign
+        )
+        await self._client.flush()
+
+    async def given_up_call(self, limit_s: float) -> str:
+        """Return the next call that was given to another worker, or to nobody."""
+        async with asyncio.timeout(limit_s):
+            return await self.given_up.get()
+
+    async def _on_line_request(self, message: Msg) -> None:
+        self.asked_lines.append(control.decode(message.data, LineTreatmentRequest).called)
+        if self.line is not None:
+            await message.respond(control.encode(self.line))
+
     async def _on_assign(self, message: Msg) -> None:
         request = control.decode(message.data, AssignRequest)
         self.assigned.append(request)
@@ -208,6 +239,9 @@ class Worker:
             self.over.put_nowait(call_id)
             return
         fence, ok = self.fences[call_id], True
+        if request.op == "attach" and request.worker != self.name:
+            self.given_up.put_nowait(call_id)
+            return
         if request.op == "attach":
             seen = 0 if self.states[call_id] == "offered" else fence.attach
             ok = self.states[call_id] != "ended" and request.fence.attach > seen

@@ -100,7 +100,11 @@ async def test_a_call_that_is_over_is_told_so_by_its_owner(gateway: Gateway, wor
 
 
 @pytest.mark.parametrize(
-    "path", ["/voice", "/voice/reattach", "/voice/dialed", "/voice/machine", "/voice/status"]
+    "path",
+    [
+        *("/voice", "/voice/reattach", "/voice/dialed", "/voice/wait", "/voice/waited", "/voice/overflowed"),
+        *("/voice/machine", "/voice/status"),
+    ],
 )
 @pytest.mark.parametrize(
     ("signature", "reason"),

@@ -82,3 +82,18 @@ def test_failures_of_calls_that_were_live_already_do_not_lengthen_the_wait() -> 
         breaker.failed(float(now), account=False)
 
     assert breaker.allows(OPEN_S)
+
+
+def test_one_profile_that_the_model_refuses_is_not_the_workers_fault() -> None:
+    breaker = Breaker()
+    for now in range(STARTS_WATCHED):
+        assert not breaker.failed(float(now), account=False, profile="desk")
+
+    assert breaker.allows(10.0)
+
+
+def test_every_profile_being_refused_is() -> None:
+    breaker = Breaker()
+    opens = [breaker.failed(1.0, account=False, profile=name) for name in ("desk", "sales", "support")]
+
+    assert opens == [False, False, True]

@@ -25,6 +25,13 @@ from trunkline_worker.tool_profiles import (
     TransferTargetProfile,
 )
 from trunkline_worker.tool_rules import ToolRules
+from trunkline_worker.treatment_profiles import (
+    BusyProfile,
+    DialProfile,
+    HangUpProfile,
+    SayProfile,
+    WaitProfile,
+)
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "agents"
@@ -86,6 +93,22 @@ EVERYTHING: dict[str, Any] = {
     ],
     "tools_per_minute": 5,
     "limits": {"minutes": 15, "silence_s": 20, "cost_usd": 0.75},
+    "when_full": {
+        "type": "wait",
+        "text": "Please hold.",
+        "position_text": "Number {position}.",
+        "language": "en-GB",
+        "hold_music": "https://media.example.com/hold.mp3",
+        "max_wait_minutes": 2.5,
+        "then": {
+            "type": "dial",
+            "number": "+12025550160",
+            "timeout_s": 30,
+            "text": "Nobody is there.",
+            "language": "en-GB",
+        },
+    },
+    "when_failing": {"type": "say", "text": "Sorry.", "language": "en-GB"},
 }
 SECRETS = {"TOOL_SECRET_CALENDAR": "calendar-key", "TOOL_SECRET_STOCK": "stock-key"}
 RULES = ToolRules(ToolHosts.parse("calendar.example.com"))
@@ -252,6 +275,11 @@ def rows() -> list[str]:
         "transfer.targets[].": TransferTargetProfile,
         "tools[].": HttpToolProfile,
         "tools[]. ": McpToolProfile,
+        "when_full.": WaitProfile,
+        "when_full. ": SayProfile,
+        "when_full.  ": DialProfile,
+        "when_full.   ": BusyProfile,
+        "when_full.then.": HangUpProfile,
     }
     lines = []
     for prefix, model in models.items():

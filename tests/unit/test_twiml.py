@@ -6,6 +6,7 @@ from trunkline_common.control import Transfer
 from trunkline_gateway import twiml
 from trunkline_gateway.public_url import PublicUrl
 from trunkline_gateway.stream_token import Facts
+from trunkline_gateway.waiting import Stay, Words
 
 PUBLIC_URL = PublicUrl("https://calls.example.com")
 FACTS = Facts("CA1", "AC1", "+12025550100", "+12025550101", attach=1, started_at_ms=1_700_000_000_000)
@@ -62,7 +63,7 @@ def test_callers_cannot_write_twiml() -> None:
 
 
 def test_a_sentence_and_the_end() -> None:
-    say, hangup = parse(twiml.say_and_hang_up("Tom & Jerry", "en-GB"))
+    say, hangup = parse(twiml.say_and_hang_up(Words("Tom & Jerry", "en-GB")))
 
     assert (say.tag, say.text, say.attrib) == ("Say", "Tom & Jerry", {"language": "en-GB"})
     assert hangup.tag == "Hangup"
@@ -123,3 +124,46 @@ def test_what_is_no_telephone_number(number: str) -> None:
 )
 def test_what_can_be_played_as_dtmf(digits: str, valid: bool) -> None:
     assert twiml.are_digits(digits) is valid
+
+
+def test_a_queue_asks_us_for_its_music_and_when_it_ends() -> None:
+    stay = Stay(before_s=20)
+
+    response = parse(twiml.enqueue(PUBLIC_URL, FACTS, 1, stay, "front desk", Words("Please hold.", "en-GB")))
+
+    say, enqueue, redirect = response
+    query = "attach=1&detours=1&started=1700000000000&waited=20"
+    assert (say.text, enqueue.text) == ("Please hold.", "front desk")
+    assert enqueue.attrib == {
+        "action": f"https://calls.example.com/voice/waited?{query}",
+        "method": "POST",
+        "waitUrl": f"https://calls.example.com/voice/wait?{query}",
+        "waitUrlMethod": "POST",
+    }
+    assert redirect.text == enqueue.attrib["action"]
+
+
+def test_what_a_waiting_caller_was_told_stands_in_the_next_address() -> None:
+    told = Stay(told_position=2, told_at_s=31)
+
+    response = parse(twiml.hold(PUBLIC_URL, FACTS, 0, told, Words("Number 2.", "en-US"), "https://m/x.wav"))
+
+    assert [each.tag for each in response] == ["Say", "Play", "Redirect"]
+    assert response.findtext("Redirect") == (
+        "https://calls.example.com/voice/wait?attach=1&started=1700000000000&told=2&told_at=31"
+    )
+
+
+def test_without_anything_told_the_music_just_ends() -> None:
+    response = parse(twiml.hold(PUBLIC_URL, FACTS, 0, Stay(), Words("", "en-US"), "https://m/x.wav"))
+
+    assert [each.tag for each in response] == ["Play"]
+
+
+def test_somebody_dialled_in_place_of_an_agent_is_dialled_once() -> None:
+    response = parse(twiml.overflow(PUBLIC_URL, FACTS, Transfer(number="+12025550160", timeout_s=30), "full"))
+
+    overflowed = "https://calls.example.com/voice/overflowed?attach=1&started=1700000000000&why=full"
+    dial, redirect = response
+    assert dial.findtext("Number") == "+12025550160"
+    assert (dial.attrib["action"], redirect.text) == (overflowed, overflowed)

@@ -122,6 +122,57 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     """How long it may ring."""
 
 
+class TreatmentKind(StrEnum):
+    """What is done with a caller who gets no agent."""
+
+    SAY = "say"
+    """Say `Treatment.text`, then hang up."""
+    DIAL = "dial"
+    """Dial `Treatment.transfer`; when nobody answers, say `Treatment.text` and hang up."""
+    BUSY = "busy"
+    """Refuse the call, unless it has been answered: then SAY."""
+    WAIT = "wait"
+    """Hold the caller in a queue until a worker has room; after `Treatment.wait_s_max` do `LineTreatment.then`."""
+    HANG_UP = "hang-up"
+
+
+class Treatment(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do with a caller, and the words for it; a field that the kind does not name is not used."""
+
+    kind: TreatmentKind = TreatmentKind.SAY
+    text: str = ""
+    """For SAY and DIAL, and for WAIT before the music; where SAY and DIAL have none, the gateway's own sentence."""
+    language: str = ""
+    """Of the words, such as `en-US`; empty: the gateway's."""
+    transfer: Transfer | None = None
+    position_text: str = ""
+    """For WAIT, with `{position}`; empty: callers are not told."""
+    hold_music: str = ""
+    """For WAIT: the address of a sound file; empty: the gateway's own."""
+    wait_s_max: int = 0
+
+
+class LineTreatmentRequest(_Message, frozen=True, kw_only=True):
+    """Gateway → any worker, full or not: what do callers of this line get who get no agent?"""
+
+    called: str
+    """The number that was called; never logged."""
+
+
+class LineTreatment(_Message, frozen=True, kw_only=True):
+    """Worker → gateway: as the line's agent profile has it."""
+
+    worker: str
+    queue: str
+    """Name of the queue at Twilio in which the line's callers wait; 1–64 characters."""
+    full: Treatment = Treatment()
+    """No worker has room."""
+    then: Treatment = Treatment()
+    """After `full` has kept the caller waiting for as long as it may; neither BUSY nor WAIT."""
+    failing: Treatment = Treatment()
+    """The call cannot be served, or not any more; neither BUSY nor WAIT."""
+
+
 class OwnerRequest(_Message, frozen=True, kw_only=True):
     """Gateway → the worker that owns a call."""
 

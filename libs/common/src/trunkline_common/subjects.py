@@ -70,6 +70,15 @@ def assign(region: str) -> str:
     return f"rt.v1.assign.{token(region)}"
 
 
+TREATMENT_QUEUE: Final = "t"
+"""Queue group of all workers, with room or without."""
+
+
+def treatment(region: str) -> str:
+    """Request: what do callers of a line get who get no agent?"""
+    return f"rt.v1.full.{token(region)}"
+
+
 def worker_up(worker: str, call_id: str) -> str:
     """Caller audio, played marks, DTMF and stop: gateway to worker."""
     return f"rt.v1.w.{token(worker)}.c.{token(call_id)}.up"

@@ -18,11 +18,12 @@ from trunkline_simulators import twilio_program as program
 from trunkline_simulators import twilio_twiml as twiml
 from trunkline_simulators.twilio_callee import Callee
 from trunkline_simulators.twilio_caller import Caller
-from trunkline_simulators.twilio_conversations import RATE_HZ, Conversation
+from trunkline_simulators.twilio_conversations import Conversation
 from trunkline_simulators.twilio_faults import Faults
 from trunkline_simulators.twilio_line import Line
-from trunkline_simulators.twilio_player import Player
 from trunkline_simulators.twilio_program import EndReason
+from trunkline_simulators.twilio_queue_stay import QueueStay
+from trunkline_simulators.twilio_queues import Queues
 from trunkline_simulators.twilio_result import CallResult
 from trunkline_simulators.twilio_stream import BROKEN, MediaStream, StreamOf
 from trunkline_simulators.twilio_trace import Event, Trace
@@ -65,6 +66,7 @@ class CallSettings:
     record: Path | None = None  # the folder of the WAV and the trace
     callee: Callee = field(default_factory=Callee)  # of <Dial>, and of an outbound call
     outbound: Outbound | None = None  # then `caller` is the account's number, and `called` rings
+    queues: Queues = field(default_factory=Queues)  # of <Enqueue>: one for all calls that wait together
     time_limit_s: float = 600.0  # for a call that nobody ends
     word_ms: int = 350  # how long a word of <Say> takes; it is not heard, for nobody speaks it
 
@@ -110,7 +112,11 @@ class LiveCall:
         self._trace = trace
         self._result = CallResult(call_sid)
         self._line = Line(caller, trace, round(settings.time_limit_s * 1000))
-        self._program = program.Program(settings.webhook, settings.fallback_url, settings.after_lost_stream)
+        redirects_are_told = settings.faults.redirects_in_queue == "told"
+        self._program = program.Program(
+            settings.webhook, settings.fallback_url, settings.after_lost_stream, redirects_are_told
+        )
+        self._queue = QueueStay(settings.queues, self._result, trace)
         self._tasks = asyncio.TaskGroup()
         self._stream_ended_ms: float | None = None
         self._update: program.Updated | None = None
@@ -139,10 +145,15 @@ class LiveCall:
             result.duration_ms = round(line.call_ms())
             if line.answered.is_set():
                 self.status = "completed"
+            elif line.end_reason == "reject":
+                self.status = self._program.rejected_as
             clock.cancel()
         assert line.end_reason is not None
         result.end_reason = line.end_reason
+        result.status = self.status
         self._trace.add("ended", reason=line.end_reason)
+        if self._queue.is_waiting:
+            await self._drive_out()
         await self._report_end()
         result.script_finished = result.script_finished or self._caller.finished
         result.warnings = self._trace.warnings
@@ -201,6 +212,8 @@ class LiveCall:
                     case twiml.Warned():
                         self._trace.warn(command)
                     case program.Finish(reason):
+                        if reason != "reject":
+                            self._answer()
                         return reason
                     case _:
                         outcome = await self._perform(command)
@@ -209,12 +222,19 @@ class LiveCall:
             if self._update is not None:
                 outcome, self._update = self._update, None
                 self._updated.clear()
+                self._queue.leave("redirected")
             commands = self._program.handle(outcome)
 
     async def _perform(self, order: program.Order) -> program.Event:
+        if isinstance(order, program.Fetch):
+            return await self._fetch(order)
+        if not (isinstance(order, twiml.Dial) and order.answer_on_bridge):
+            self._answer()
         match order:
-            case program.Fetch():
-                return await self._fetch(order)
+            case program.JoinQueue(queue):
+                return self._queue.join(queue)
+            case program.LeaveQueue(result):
+                return program.QueueLeft(self._queue.leave(result))
             case twiml.Stream(url=url):
                 self._trace.add("twiml", verb="Connect", url=url, parameters=sorted(order.parameters))
                 return await self._connect(order)
@@ -234,7 +254,7 @@ class LiveCall:
                 self._result.digits.append(digits)
                 self._trace.add("twiml", verb="Play", digits=len(digits))
                 sound = await asyncio.to_thread(twilio_sounds.dtmf, digits)
-                await self._unless_over(self._let_hear(sound))
+                await self._unless_over(self._line.let_hear(sound))
             case twiml.Dial(numbers):
                 self._result.dialled.extend(numbers)
                 self._trace.add("twiml", verb="Dial", numbers=len(numbers))
@@ -245,9 +265,10 @@ class LiveCall:
 
     async def _fetch(self, request: program.Fetch) -> program.Event:
         fields = {**self._fields(), **request.parameters}
+        if request.of_queue:
+            fields |= self._queue.fields()
         asked = self._webhooks.ask(request.url, request.method, fields)
         outcome = await self._unless_over(asked)
-        self._answer()
         return outcome or program.Failed("the caller hung up first")
 
     def _answer(self) -> None:
@@ -260,8 +281,16 @@ class LiveCall:
         talk_s = callee.talk_s if callee.answers_within(ring_s) else 0.0
         await self._unless_over(asyncio.sleep(callee.ringing_s(ring_s) + talk_s))
         status = callee.status(ring_s)
+        if status == "completed":
+            self._answer()
         self._trace.add("dial-ended", status=status)
         return program.DialEnded(status)
+
+    async def _drive_out(self) -> None:
+        """Tell the action of `<Enqueue>` of a caller who hung up; whatever it answers, nobody hears it."""
+        for command in self._program.handle(program.QueueLeft(self._queue.leave("hangup"))):
+            if isinstance(command, program.Fetch):
+                await self._call_back(command.url, command.method, {**self._fields(), **command.parameters})
 
     async def _play(self, url: str, loops: int) -> None:
         answer = await self._webhooks.ask(url, "GET", {})
@@ -274,15 +303,7 @@ class LiveCall:
             self._trace.warn(twiml.Warned(twiml.WRONG_CONTENT_TYPE, f"<Play>: {error.error_string}"))
             return
         for _ in range(loops):
-            await self._let_hear(sound)
-
-    async def _let_hear(self, sound: bytes) -> None:
-        self._line.sound = Player()
-        self._line.sound.add_audio(sound)
-        try:
-            await asyncio.sleep(len(sound) / RATE_HZ)
-        finally:
-            self._line.sound = None
+            await self._line.let_hear(sound)
 
     async def _unless_over(self, work: Coroutine[Any, Any, T]) -> T | None:
         working = asyncio.create_task(work)

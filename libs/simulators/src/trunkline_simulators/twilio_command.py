@@ -125,6 +125,12 @@ MS = click.IntRange(min=0)
     help="Fault: another signature of the forms.",
 )
 @click.option(
+    "--redirects-in-queue",
+    type=click.Choice(["told", "untold"]),
+    default="told",
+    help="Of the caller's place in the queue; Twilio documents neither.",
+)
+@click.option(
     "--tampered-token", is_flag=True, help="Fault: the stream's parameters are not what TwiML says."
 )
 @click.option("--no-start", is_flag=True, help="Fault: the stream says `connected` and nothing else.")
@@ -189,6 +195,7 @@ def _faults(more: dict[str, Any]) -> Faults:
         hang_up_at_ms=more["hang_up_at"],
         websocket_signature=more["websocket_signature"],
         webhook_signature=more["webhook_signature"],
+        redirects_in_queue=more["redirects_in_queue"],
         tampered_token=more["tampered_token"],
         no_start=more["no_start"],
     )

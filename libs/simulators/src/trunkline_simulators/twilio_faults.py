@@ -26,6 +26,7 @@ class Faults:
     websocket_signature: Literal["right", "trailing-slash", "wrong"] = "right"
     webhook_signature: Literal["right", "wrong"] = "right"
     tampered_token: bool = False  # one character of each `<Parameter>` is another one
+    redirects_in_queue: Literal["told", "untold"] = "told"  # of the caller's place; Twilio documents neither
     no_start: bool = False  # after `connected` nothing is sent
 
 

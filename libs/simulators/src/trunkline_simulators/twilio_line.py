@@ -9,6 +9,7 @@ from typing import assert_never
 
 from trunkline_simulators import twilio_caller as events
 from trunkline_simulators.twilio_caller import Caller
+from trunkline_simulators.twilio_conversations import RATE_HZ
 from trunkline_simulators.twilio_player import FRAME_MS, SILENT_FRAME, Player
 from trunkline_simulators.twilio_program import EndReason
 from trunkline_simulators.twilio_stream import MediaStream
@@ -60,6 +61,15 @@ class Line:
             for stream in (self.stream, self.duplicate):
                 if stream is not None:
                     stream.hang_up()
+
+    async def let_hear(self, sound: bytes) -> None:
+        """Play µ-law to the caller, to its end."""
+        self.sound = Player()
+        self.sound.add_audio(sound)
+        try:
+            await asyncio.sleep(len(sound) / RATE_HZ)
+        finally:
+            self.sound = None
 
     async def keep_time(self) -> None:
         """Tick on absolute times from the answer until the call is over; a late tick delays no other."""

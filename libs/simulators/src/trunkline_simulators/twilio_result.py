@@ -24,6 +24,9 @@ class CallResult:
     played: list[str] = field(default_factory=list)  # the URLs of <Play>
     digits: list[str] = field(default_factory=list)  # the keys of <Play digits>
     dialled: list[str] = field(default_factory=list)  # the numbers of <Dial>
+    queues: list[str] = field(default_factory=list)  # the names of <Enqueue>
+    queue_results: list[str] = field(default_factory=list)  # why the call left each of them
+    status: str = ""  # CallStatus at the end
     attaches: int = 0  # streams that got as far as `start`
     reattach_gaps_ms: list[int] = field(default_factory=list)  # from a stream's end to the next one's start
     reply_ms: list[int] = field(

@@ -30,6 +30,7 @@ RING_S = 30  # of <Dial>, unless it says (Twilio: TwiML Dial)
 RING_S_MAX = 600
 DIGITS = re.compile(r"[0-9*#wW]+")  # of <Play>; `w` is half a second of silence, `W` a whole one
 E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+QUEUE_NAME_CHARACTERS_MAX = 64  # (Twilio: TwiML Enqueue)
 LOOPS_MAX = 1000  # Twilio's own limit; `loop="0"` asks for it
 
 
@@ -104,6 +105,22 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
+class Enqueue:
+    """Wait in a queue and hear what `wait_url` answers, if it is not empty."""
+
+    queue: str
+    wait_url: str
+    wait_method: str
+    action: str | None
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Leave the queue; only for the documents of a `waitUrl`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
     """The bidirectional stream of a `<Connect>`; `error` says why it cannot even be tried."""
 
@@ -124,7 +141,7 @@ class Connect:
     method: str
 
 
-Verb = Say | Play | PlayDigits | Pause | Redirect | Dial | Hangup | Reject | Connect
+Verb = Say | Play | PlayDigits | Pause | Redirect | Dial | Hangup | Reject | Connect | Enqueue | Leave
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +216,10 @@ class _Reader:
                 return Reject(self._word(element, "reason", "rejected", "busy"))
             case "Connect":
                 return self._connect(element)
+            case "Enqueue":
+                return self._enqueue(element)
+            case "Leave":
+                return Leave()
             case _:
                 self._skip(f"<{element.tag}> is unknown or not simulated")
                 return None
@@ -231,6 +252,22 @@ class _Reader:
             ring_s,
             self._word(element, "answerOnBridge", "false", "true") == "true",
             error,
+        )
+
+    def _enqueue(self, element: ET.Element) -> Enqueue | None:
+        queue = (element.text or "").strip()
+        if not 1 <= len(queue) <= QUEUE_NAME_CHARACTERS_MAX or len(element):
+            self._skip(f"<Enqueue> must hold a name of 1 to {QUEUE_NAME_CHARACTERS_MAX} characters")
+            return None
+        wait_url = element.get("waitUrl")
+        if wait_url is None:
+            self._skip("Twilio's own hold music of an <Enqueue> without waitUrl is not simulated")
+        return Enqueue(
+            queue,
+            self._url(wait_url) if wait_url else "",
+            self._method(element, "waitUrlMethod"),
+            self._action(element),
+            self._method(element, "method"),
         )
 
     def _connect(self, element: ET.Element) -> Connect | None:

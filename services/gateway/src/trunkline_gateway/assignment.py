@@ -38,6 +38,9 @@ OWNER_TIMEOUT_S: Final = 0.5
 WEBHOOK_ASSIGN_FIRST: Final = 1
 STREAM_ASSIGN_FIRST: Final = WEBHOOK_ASSIGN_FIRST + ASSIGN_TRIES_MAX
 
+NOBODY: Final = "nobody"
+"""In the place of the worker that keeps a call when the others give it up; no worker has this name."""
+
 PUT_THROUGH: Final = frozenset({"completed", "answered"})
 """Values of DialCallStatus after which the caller has spoken to somebody (Twilio: TwiML <Dial>)."""
 
@@ -161,6 +164,11 @@ class Assignment:
         metrics.ASSIGNS.labels("taken").inc()
         metrics.ASSIGN_SECONDS.observe(time.perf_counter() - started_at)
         return Owner(reply.worker, request.fence)
+
+    async def let_go(self, call_id: str) -> None:
+        """Have whoever expects the call's first stream give the call up: the caller is gone, and no stream will come."""
+        request = OwnerRequest(op="attach", worker=NOBODY, gateway=self._gateway)
+        await self._bus.publish(subjects.owner(call_id), control.encode(request))
 
     async def attach(self, facts: Facts, stream_sid: str) -> Owner | Refusal:
         """Give the stream to the call's owner, or to a new one where there is none; at most 2.5 s."""

@@ -9,6 +9,7 @@ from typing import Final
 from trunkline_common.bus import Bus
 from trunkline_gateway.assignment import Assignment
 from trunkline_gateway.calling import Calling
+from trunkline_gateway.full_house import FullHouse, Treatments
 from trunkline_gateway.public_url import PublicUrl
 from trunkline_gateway.redirects import Redirects
 from trunkline_gateway.registry import Streams
@@ -44,6 +45,7 @@ class Gateway:
     rejections: Rejections
     streams: Streams
     outbound: Calling
+    full_house: FullHouse
     link: Link | None = None
     """None until NATS is reached: callers then hear the fallback."""
 
@@ -53,19 +55,22 @@ class Gateway:
         public_url = PublicUrl(settings.public_url)
         # Without an auth token this process alone can check what it has issued.
         token_secrets = settings.auth_tokens or (secrets.token_hex(32),)
+        rejections = Rejections()
         return cls(
             gateway_id=new_id(socket.gethostname()),
             settings=settings,
             public_url=public_url,
             verifier=SignatureVerifier(public_url, settings.auth_tokens),
             tokens=TokenIssuer(tuple(derive_key(secret.encode()) for secret in token_secrets)),
-            rejections=Rejections(),
+            rejections=rejections,
             streams=Streams(settings.gateway_streams_max),
             outbound=Calling(settings, public_url),
+            full_house=FullHouse(settings, public_url, rejections),
         )
 
     def new_link(self, bus: Bus) -> Link:
         """Make the parts that need NATS; webhooks and streams use them once they are set as `link`."""
+        self.full_house.treatments = Treatments(bus, self.settings.trunkline_region)
         assignment = Assignment(bus, self.settings.trunkline_region, self.gateway_id)
         redirects = Redirects(bus, self.outbound, self.public_url)
         return Link(bus, assignment, Workers(bus, self.gateway_id), redirects)

@@ -5,6 +5,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from trunkline_common.control import TreatmentKind
 from trunkline_common.frames import FrameKind
 from trunkline_gateway.outbound import PARTIES, Problem
 from trunkline_gateway.reasons import Drop, Ending, HandoverResult, Loss, Rejection, TakeoverResult
@@ -48,6 +49,20 @@ REDIRECTS = Counter(
     "trunkline_gateway_redirects",
     "Calls that a worker wanted to be attached again: what Twilio's REST API said, or why it was not asked.",
     ["result"],
+)
+TREATMENTS = Counter(
+    "trunkline_gateway_callers_without_agent",
+    "What callers got who got no agent: `full`, `waited` (for as long as one may), `failing`.",
+    ["why", "treatment"],
+)
+WAITS_BEGUN = Counter(
+    "trunkline_gateway_waits_begun", "Callers sent into a queue; less those of `waits_ended`, they wait now."
+)
+WAITS_ENDED = Counter("trunkline_gateway_waits_ended", "Callers that left a queue.", ["result"])
+WAITED_SECONDS = Histogram(
+    "trunkline_gateway_waited_seconds",
+    "Time in a queue, by Twilio's QueueTime.",
+    buckets=(1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600),
 )
 REJECTED = Counter("trunkline_gateway_rejected", "Refused requests, sockets and messages.", ["reason"])
 
@@ -133,6 +148,8 @@ WEBHOOK_RESULTS: Final = (
     "fallback",
     "hang-up",
     "caller-limit",
+    "hold",
+    "leave",
     "noted",
     "rejected",
 )
@@ -148,7 +165,13 @@ def _start_at_zero(counter: Counter, *values: Iterable[str]) -> None:
         counter.labels(*row)
 
 
-_start_at_zero(WEBHOOKS, ("voice", "reattach", "dialed", "machine", "status"), WEBHOOK_RESULTS)
+_start_at_zero(
+    WEBHOOKS,
+    ("voice", "reattach", "dialed", "wait", "waited", "overflowed", "machine", "status"),
+    WEBHOOK_RESULTS,
+)
+_start_at_zero(TREATMENTS, ("full", "waited", "failing"), TreatmentKind)
+_start_at_zero(WAITS_ENDED, ("taken", "not-taken", "again", "hung-up"))
 _start_at_zero(CALL_CALLBACKS, ("completed", "busy", "failed", "no-answer", "canceled"))
 _start_at_zero(DIALS, ("completed", "answered", "busy", "no-answer", "failed", "canceled"))
 _start_at_zero(OUTBOUND, ("placed", "repeated", *(problem.word for problem in Problem)))

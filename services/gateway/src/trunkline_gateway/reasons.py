@@ -20,6 +20,7 @@ class Rejection(StrEnum):
     BAD_TRANSFER_NUMBER = "bad-transfer-number"
     BAD_DIGITS = "bad-digits"
     BAD_DIAL_STATUS = "bad-dial-status"
+    BAD_QUEUE_RESULT = "bad-queue-result"
 
     BINARY_FRAME = "binary-frame"
     NOT_JSON = "not-json"
@@ -55,6 +56,7 @@ EXPLANATIONS: Final = {
     Rejection.BAD_TRANSFER_NUMBER: "the worker named a transfer target that is not E.164; it was not dialled",
     Rejection.BAD_DIGITS: "the worker asked for DTMF other than 1 to 32 of 0-9 * # w; nothing was played",
     Rejection.BAD_DIAL_STATUS: "DialCallStatus is missing or unknown; it was taken for `failed`",
+    Rejection.BAD_QUEUE_RESULT: "QueueResult is unknown; the caller was taken to have left the queue",
     Rejection.BINARY_FRAME: "Media Streams are text frames",
     Rejection.NOT_JSON: "the message is not JSON",
     Rejection.UNKNOWN_EVENT: "Media Streams have no such event; it was ignored",

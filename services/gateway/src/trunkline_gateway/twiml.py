@@ -10,8 +10,17 @@ from twilio.twiml.voice_response import (  # type: ignore[import-untyped]  # twi
 )
 
 from trunkline_common.control import Transfer
-from trunkline_gateway.public_url import DIALED_PATH, REATTACH_PATH, STATUS_PATH, PublicUrl
+from trunkline_gateway.public_url import (
+    DIALED_PATH,
+    OVERFLOWED_PATH,
+    REATTACH_PATH,
+    STATUS_PATH,
+    WAIT_PATH,
+    WAITED_PATH,
+    PublicUrl,
+)
 from trunkline_gateway.stream_token import Facts
+from trunkline_gateway.waiting import Stay, Words
 
 CALLER_PARAMETER: Final = "callerNumber"
 CALLED_PARAMETER: Final = "calledNumber"
@@ -62,18 +71,51 @@ def reattach_url(public_url: PublicUrl, attach: int, started_at_ms: int, detours
 
 def dial(public_url: PublicUrl, facts: Facts, transfer: Transfer, detours: int) -> str:
     """Put the caller through; whatever comes of it, ask us with the attach number that is free."""
+    return _dial(transfer, public_url.http(DIALED_PATH, _query(facts.attach, facts.started_at_ms, detours)))
+
+
+def overflow(public_url: PublicUrl, facts: Facts, transfer: Transfer, why: str) -> str:
+    """Dial somebody in place of an agent; whatever comes of it, ask us once more, and never dial again."""
+    query = f"{_query(facts.attach, facts.started_at_ms, 0)}&why={why}"
+    return _dial(transfer, public_url.http(OVERFLOWED_PATH, query))
+
+
+def enqueue(public_url: PublicUrl, facts: Facts, detours: int, stay: Stay, queue: str, words: Words) -> str:
+    """Say something and let the caller wait in a queue; however that ends, ask us.
+
+    On `<Leave>` Twilio asks `action` (Twilio: TwiML <Enqueue>) or goes on with the next verb (TwiML <Leave>): both
+    lead to the same question.
+    """
     response = VoiceResponse()
-    dialed = public_url.http(DIALED_PATH, _query(facts.attach, facts.started_at_ms, detours))
-    # answerOnBridge: the caller hears the real ringing tone, and a busy line is no answer.
-    verb = Dial(
-        answer_on_bridge=True,
-        timeout=min(max(transfer.timeout_s, 1), RING_S_MAX),
-        action=dialed,
+    if words.text:
+        response.say(words.text, language=words.language)
+    waited = public_url.http(WAITED_PATH, _stay_query(facts, detours, stay))
+    response.enqueue(
+        queue,
+        action=waited,
         method="POST",
+        wait_url=public_url.http(WAIT_PATH, _stay_query(facts, detours, stay)),
+        wait_url_method="POST",
     )
-    verb.number(transfer.number)
-    response.append(verb)
-    response.redirect(dialed, method="POST")
+    response.redirect(waited, method="POST")
+    return str(response)
+
+
+def hold(public_url: PublicUrl, facts: Facts, detours: int, stay: Stay, words: Words, music: str) -> str:
+    """Say something to a caller in a queue and play a sound file; then ask us again, with what was said."""
+    response = VoiceResponse()
+    if words.text:
+        response.say(words.text, language=words.language)
+    response.play(music)
+    if stay.told_position:
+        response.redirect(public_url.http(WAIT_PATH, _stay_query(facts, detours, stay)), method="POST")
+    return str(response)
+
+
+def leave() -> str:
+    """Let the caller leave the queue (Twilio: TwiML <Leave>)."""
+    response = VoiceResponse()
+    response.leave()
     return str(response)
 
 
@@ -84,10 +126,10 @@ def reject() -> str:
     return str(response)
 
 
-def say_and_hang_up(sentence: str, language: str) -> str:
+def say_and_hang_up(words: Words) -> str:
     """Tell the caller something, then end the call."""
     response = VoiceResponse()
-    response.say(sentence, language=language)
+    response.say(words.text, language=words.language)
     response.hangup()
     return str(response)
 
@@ -112,6 +154,28 @@ def are_digits(digits: str) -> bool:
 def clean_number(value: str) -> str:
     """Return a number or address such that it can stand in XML and in a `<Parameter>`."""
     return "".join(character for character in value if character.isprintable())[:NUMBER_CHARS_MAX]
+
+
+def _dial(transfer: Transfer, action: str) -> str:
+    response = VoiceResponse()
+    # answerOnBridge: the caller hears the real ringing tone, and a busy line is no answer.
+    verb = Dial(
+        answer_on_bridge=True,
+        timeout=min(max(transfer.timeout_s, 1), RING_S_MAX),
+        action=action,
+        method="POST",
+    )
+    verb.number(transfer.number)
+    response.append(verb)
+    response.redirect(action, method="POST")
+    return str(response)
+
+
+def _stay_query(facts: Facts, detours: int, stay: Stay) -> str:
+    detour = f"&detours={detours}" if detours else ""
+    told = f"&told={stay.told_position}&told_at={stay.told_at_s}" if stay.told_position else ""
+    waited = f"&waited={stay.before_s}" if stay.before_s else ""
+    return f"attach={facts.attach}{detour}&started={facts.started_at_ms}{told}{waited}"
 
 
 def _query(attach: int, started_at_ms: int, detours: int) -> str:

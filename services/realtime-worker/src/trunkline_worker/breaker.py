@@ -3,10 +3,13 @@
 A worker whose sessions fail takes call after call and serves none. So it leaves the queue when most of its last
 session starts failed, and at once when the account itself is refused, which no retry and no other session helps.
 After a while it takes one call as a trial.
+
+What one profile asks for and the model refuses is the profile's fault, on every worker alike: it counts once among
+the starts, however often that number is called. Two more failures, of this kind or another, are the worker's.
 """
 
 from collections import deque
-from typing import Final
+from typing import Final, NamedTuple
 
 STARTS_WATCHED: Final = 5
 FAILURES_MAX: Final = 2
@@ -18,11 +21,20 @@ OPEN_S: Final = 10.0
 OPEN_S_MAX: Final = 300.0
 
 
+class _Start(NamedTuple):
+    failed: bool
+    profile: str | None = None
+    """Whose configuration was refused."""
+
+
+_BEGUN: Final = _Start(failed=False)
+
+
 class Breaker:
     """Open: take no new call. Half open: take one."""
 
     def __init__(self) -> None:
-        self._failed: deque[bool] = deque(maxlen=STARTS_WATCHED)
+        self._starts: deque[_Start] = deque(maxlen=STARTS_WATCHED)
         self._opened_at: float | None = None
         self._open_s = OPEN_S
         self._trial_at: float | None = None
@@ -48,21 +60,28 @@ class Breaker:
 
     def succeeded(self) -> None:
         """A session began to serve."""
-        self._failed.append(False)
+        self._starts.append(_BEGUN)
         if self._opened_at is not None:
-            self._failed.clear()
+            self._starts.clear()
             self._opened_at = self._trial_at = None
             self._open_s = OPEN_S
 
-    def failed(self, now: float, *, account: bool) -> bool:
-        """A session did not begin, or (`account`) the account was refused; return whether this opens the breaker."""
-        self._failed.append(True)
+    def failed(self, now: float, *, account: bool, profile: str | None = None) -> bool:
+        """A session did not begin, or (`account`) the account was refused; return whether this opens the breaker.
+
+        `profile` names the one whose configuration was refused.
+        """
+        self._starts.append(_Start(failed=True, profile=profile))
         if self._opened_at is not None:
             if self._trial_at is not None:
                 self._opened_at, self._trial_at = now, None
                 self._open_s = min(2 * self._open_s, OPEN_S_MAX)
             return False
-        if not account and sum(self._failed) <= FAILURES_MAX:
+        if not account and self._failures() <= FAILURES_MAX:
             return False
         self._opened_at = now
         return True
+
+    def _failures(self) -> int:
+        failures = [start.profile for start in self._starts if start.failed]
+        return failures.count(None) + len({profile for profile in failures if profile is not None})

@@ -22,7 +22,7 @@ from trunkline_common.control import (
     PingReply,
 )
 from trunkline_common.service import Life
-from trunkline_worker import events, metrics, session
+from trunkline_worker import events, metrics, placement, session
 from trunkline_worker.budget_watch import BudgetWatch
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
@@ -32,10 +32,12 @@ from trunkline_worker.owned import Held, Owned
 from trunkline_worker.past import Past
 from trunkline_worker.prices import PriceList
 from trunkline_worker.profile_watch import WatchedProfiles
+from trunkline_worker.queue_places import QueuePlaces
 from trunkline_worker.runner import CallRunner
 from trunkline_worker.settings import WorkerSettings
 from trunkline_worker.tool_hosts import ToolHosts
 from trunkline_worker.tool_runner import ToolRunner
+from trunkline_worker.treatment_desk import TreatmentDesk
 
 HEARTBEAT_S: Final = 1.0
 
@@ -84,8 +86,9 @@ class Host:
         self._budget = BudgetWatch(settings.daily_budget_usd, bus)
         self._owned = Owned(self.worker, bus)
         self._gateways = Gateways(bus, self.worker, self._runners)
-        self._queue: Subscription | None = None
-        self._queue_lock = asyncio.Lock()
+        self._places = QueuePlaces(
+            bus, subjects.assign(settings.trunkline_region), self._on_assign, self._places_wanted
+        )
         self._taking: set[str] = set()
         self._draining = False
         self._changed = asyncio.Event()
@@ -98,6 +101,7 @@ class Host:
         await self._bus.subscribe(subjects.worker_ping(self.worker), self._on_ping)
         await self._bus.subscribe(subjects.EVERY_HEARTBEAT, self._on_heartbeat)
         self._bus.on_audio_link(self._on_audio_link)
+        await TreatmentDesk(self.worker, self._profiles).open(self._bus, self._settings.trunkline_region)
         background = [
             asyncio.create_task(self._downlink.run(), name="downlink"),
             asyncio.create_task(self._event_log.run(), name="event-log"),
@@ -319,24 +323,17 @@ class Host:
             await held.owner.end()
 
     async def _match_queue_to_room(self) -> None:
-        """Be in the queue group exactly while there is room, and money."""
-        async with self._queue_lock:
-            room = (
-                not self._draining
-                and len(self._owned.live) < self._settings.worker_capacity
-                and not self._budget.is_spent
-                and self._access.allows_new_call()
-            )
-            if room and self._queue is None:
-                subject = subjects.assign(self._settings.trunkline_region)
-                try:
-                    self._queue = await self._bus.subscribe(subject, self._on_assign, subjects.ASSIGN_QUEUE)
-                except NoAnswerError as error:
-                    # The next heartbeat tries again.
-                    _log.warning("worker-not-in-queue", why=str(error))
-            elif not room and self._queue is not None:
-                queue, self._queue = self._queue, None
-                await queue.end()
+        """Be in the queue group as much as there is room, and money."""
+        await self._places.match()
+
+    def _places_wanted(self) -> int:
+        capacity = self._settings.worker_capacity
+        return placement.places(
+            capacity - len(self._owned.live),
+            capacity,
+            may_take=not self._draining and not self._budget.is_spent and self._access.allows_new_call(),
+            on_trial=self._access.is_on_trial,
+        )
 
     async def _heartbeat(self) -> None:
         loop = asyncio.get_running_loop()

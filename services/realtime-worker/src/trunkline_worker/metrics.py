@@ -10,6 +10,10 @@ _SHORT_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.
 _TURN_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10)
 
 CALLS_ACTIVE = Gauge("trunkline_worker_calls_active", "Calls that this worker holds.")
+QUEUE_PLACES = Gauge(
+    "trunkline_worker_queue_places",
+    "Places of this worker in the queue group that takes calls, by its free room; 0: it takes none.",
+)
 CAPACITY = Gauge("trunkline_worker_capacity", "Calls that this worker takes at most.")
 DRAINING = Gauge("trunkline_worker_draining", "1 while the worker takes no new call because it stops.")
 AGENTS = Gauge("trunkline_worker_agents", "Agent profiles in use; 0 when only the built-in agent answers.")
@@ -23,6 +27,9 @@ CALLS_TAKEN_OVER = Counter(
     "trunkline_worker_calls_taken_over",
     "Live calls that this worker went on with, by why their owner before did not.",
     ["cause"],
+)
+TREATMENTS_TOLD = Counter(
+    "trunkline_worker_treatments_told", "Answers to gateways that asked what callers get who get no agent."
 )
 CALLS_ENDED = Counter("trunkline_worker_calls_ended", "Calls by verdict.", ["outcome", "reason"])
 LOGS_UNREAD = Counter(

@@ -29,6 +29,11 @@ class ModelAccess:
         """Return whether a call that is taken now has a prospect of a session."""
         return self.breaker.allows(_now())
 
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether the next call is there to show that sessions begin again."""
+        return self.breaker.is_open
+
     def took_call(self) -> None:
         """A new call was taken."""
         self.breaker.took_call(_now())
@@ -38,12 +43,13 @@ class ModelAccess:
         self.breaker.succeeded()
         metrics.MODEL_BREAKER_OPEN.set(0)
 
-    def session_lost(self, lost: ModelLost, *, served: bool) -> None:
-        """A session ended that had served, or did not begin."""
+    def session_lost(self, lost: ModelLost, agent: str, *, served: bool) -> None:
+        """A session of this agent ended that had served, or did not begin."""
         account = lost.reason in realtime_refusals.ACCOUNT_REASONS
         if served and not account:
             return
-        if self.breaker.failed(_now(), account=account):
+        profile = agent if realtime_refusals.is_of_the_profile(lost.reason) else None
+        if self.breaker.failed(_now(), account=account, profile=profile):
             metrics.MODEL_BREAKER_OPEN.set(1)
             _log.error("model-breaker-open", reason=lost.reason, do=realtime_refusals.advice(lost.reason))
 

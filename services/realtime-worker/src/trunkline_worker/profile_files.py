@@ -31,6 +31,13 @@ from trunkline_worker.tool_profiles import (
     TransferTargetProfile,
 )
 from trunkline_worker.tool_rules import ToolRules
+from trunkline_worker.treatment_profiles import (
+    BusyProfile,
+    DialProfile,
+    HangUpProfile,
+    SayProfile,
+    WaitProfile,
+)
 from trunkline_worker.yaml_file import Location, dotted, line_of
 
 PROFILE_BYTES_MAX: Final = 128 * 1024
@@ -41,7 +48,9 @@ PROFILES_MAX: Final = 1000
 
 ENDINGS: Final = frozenset({".yaml", ".yml"})
 
-_VARIANTS: Final[Set[str | int]] = frozenset({"server_vad", "semantic_vad", "http", "mcp"})
+_VARIANTS: Final[Set[str | int]] = frozenset(
+    {"server_vad", "semantic_vad", "http", "mcp", "say", "dial", "busy", "wait", "hang-up"}
+)
 """Pydantic puts the variant of a union into the path of a problem; the file has no such level."""
 
 _MODELS: Final[dict[tuple[str, ...], type[BaseModel]]] = {
@@ -54,8 +63,23 @@ _MODELS: Final[dict[tuple[str, ...], type[BaseModel]]] = {
     ("tools", "mcp"): McpToolProfile,
     ("transfer",): TransferProfile,
     ("transfer", "targets"): TransferTargetProfile,
+    ("when_full", "say"): SayProfile,
+    ("when_full", "dial"): DialProfile,
+    ("when_full", "busy"): BusyProfile,
+    ("when_full", "wait"): WaitProfile,
+    ("when_full", "wait", "then", "say"): SayProfile,
+    ("when_full", "wait", "then", "dial"): DialProfile,
+    ("when_full", "wait", "then", "hang-up"): HangUpProfile,
+    ("when_failing", "say"): SayProfile,
+    ("when_failing", "dial"): DialProfile,
 }
-_TYPES: Final = {"turn_detection": "server_vad or semantic_vad", "tools": "http or mcp"}
+_TYPES: Final = {
+    "turn_detection": "server_vad or semantic_vad",
+    "tools": "http or mcp",
+    "when_full": "say, dial, busy or wait",
+    "then": "say, dial or hang-up",
+    "when_failing": "say or dial",
+}
 
 _NO_TOOLS: Final = ToolRules()
 
@@ -88,18 +112,25 @@ class ProfileSet:
 
     def __init__(self, loaded: Sequence[LoadedProfile], built_in: Agent) -> None:
         self.loaded = tuple(loaded)
+        self._built_in = built_in
         self._by_number = {
-            number: each.agent
+            number: each
             for each in loaded
             if each.profile.numbers != ANY_NUMBER
             for number in each.profile.numbers
         }
-        anybody = [each.agent for each in loaded if each.profile.numbers == ANY_NUMBER]
-        self._otherwise = anybody[0] if anybody else built_in
+        anybody = [each for each in loaded if each.profile.numbers == ANY_NUMBER]
+        self._otherwise = anybody[0] if anybody else None
 
     def agent_for(self, called: str) -> Agent:
         """Return who answers the called number: its own agent, the one for any number, or the built-in one."""
-        return self._by_number.get(called, self._otherwise)
+        loaded = self._by_number.get(called, self._otherwise)
+        return loaded.agent if loaded else self._built_in
+
+    def profile_for(self, called: str) -> Profile | None:
+        """Return the profile of who answers the called number; None where that is the built-in agent."""
+        loaded = self._by_number.get(called, self._otherwise)
+        return loaded.profile if loaded else None
 
 
 def read_folder(
@@ -217,7 +248,7 @@ def _problem(file: str, root: Node, problem: Any) -> tuple[int, str]:
             message = f"does not fit; it is {_description(path)}"
         case "union_tag_not_found" | "union_tag_invalid":
             location = (*location, "type")
-            message = f"must be {_TYPES[str(path[0])]}"
+            message = f"must be {_TYPES[next(str(part) for part in reversed(path) if part in _TYPES)]}"
         case "dataclass_type" | "model_type" | "model_attributes_type":
             message = "must hold fields of its own, indented below it"
     line = line_of(root, location)

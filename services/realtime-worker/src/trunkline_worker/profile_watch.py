@@ -14,6 +14,7 @@ from trunkline_common import log
 from trunkline_worker import metrics
 from trunkline_worker.agent import Agent
 from trunkline_worker.profile_files import ProfilesError, ProfileSet, profile_paths, read_folder
+from trunkline_worker.profiles import Profile
 from trunkline_worker.tool_rules import ToolRules
 
 POLL_S: Final = 1.0
@@ -48,6 +49,10 @@ class WatchedProfiles:
     def agent_for(self, called: str) -> Agent:
         """Return the agent that answers a call to this number."""
         return self._set.agent_for(called)
+
+    def profile_for(self, called: str) -> Profile | None:
+        """Return the profile of the agent that answers this number; None for the built-in agent."""
+        return self._set.profile_for(called)
 
     async def run(self) -> None:
         """Follow the folder for ever."""

@@ -33,6 +33,7 @@ from trunkline_worker.tool_profiles import (
     TransferProfile,
     check_names,
 )
+from trunkline_worker.treatment_profiles import WhenFailingProfile, WhenFullProfile
 
 ANY_NUMBER: Final = "any"
 NUMBERS_MAX: Final = 1000
@@ -227,6 +228,13 @@ class Profile(StrictFields):
         description="tool calls in any minute of a call (1–600); more are refused",
     )
     limits: LimitsProfile = Field(LimitsProfile(), description="what one call may take")
+    when_full: WhenFullProfile | None = Field(
+        None, description="what callers get while no worker has room: `say`, `dial`, `busy` or `wait`"
+    )
+    when_failing: WhenFailingProfile | None = Field(
+        None,
+        description="what callers get when their call cannot be served, or not any more: `say` or `dial`, as in `when_full`",
+    )
 
     @field_validator("tools")
     @classmethod

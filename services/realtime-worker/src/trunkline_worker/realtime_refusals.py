@@ -76,6 +76,11 @@ FATAL_CLOSES: Final = {
 }
 
 
+def is_of_the_profile(reason: str) -> bool:
+    """Tell whether a session did not begin because of what the call's agent profile asks for, its model included."""
+    return reason.startswith((CONFIGURATION_REJECTED, "model_not_found"))
+
+
 def lost_by_close(session: int, code: int | None, reason: str) -> events.SessionLost:
     """Return what a closed socket means; `reason` is the close frame's text."""
     known = reason.rpartition(".")[2]

@@ -350,7 +350,7 @@ class CallRunner:
 
     def _report_lost_model(self, lost: ModelLost) -> None:
         metrics.MODEL_LOST.labels("fatal" if lost.fatal else "passing").inc()
-        self._access.session_lost(lost, served=lost.session == self._session_in_use)
+        self._access.session_lost(lost, self._agent.name, served=lost.session == self._session_in_use)
         advice = realtime_refusals.advice(lost.reason)
         if lost.fatal:
             self._log.error("model-refused", reason=lost.reason, do=advice)
