@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
-from trunkline_simulators.twilio_call import CallSettings, place_call
+from trunkline_simulators.twilio_call import place_call
+from trunkline_simulators.twilio_call_settings import CallSettings
 from trunkline_simulators.twilio_conversations import Conversation, Step
 from trunkline_simulators.twilio_result import CallResult
 from trunkline_simulators.twilio_webhooks import ConnectTo

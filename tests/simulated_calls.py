@@ -10,7 +10,8 @@ from media_server import PUBLIC_HOST, Answer, Asked, Media, MediaServer, Session
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # it has no types
 
 from trunkline_simulators import g711, recordings
-from trunkline_simulators.twilio_call import CallSettings, place_call
+from trunkline_simulators.twilio_call import place_call
+from trunkline_simulators.twilio_call_settings import CallSettings
 from trunkline_simulators.twilio_conversations import Conversation, Step
 from trunkline_simulators.twilio_result import CallResult
 from trunkline_simulators.twilio_webhooks import ConnectTo

@@ -13,7 +13,8 @@ import pytest
 from trunkline_local import stored, system
 from trunkline_local.stored import StoredCall
 from trunkline_simulators import twilio_conversations
-from trunkline_simulators.twilio_call import CallSettings, place_call
+from trunkline_simulators.twilio_call import place_call
+from trunkline_simulators.twilio_call_settings import CallSettings
 from trunkline_simulators.twilio_conversations import Conversation
 from trunkline_simulators.twilio_result import CallResult
 from trunkline_simulators.twilio_webhooks import ConnectTo

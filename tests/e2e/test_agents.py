@@ -8,7 +8,8 @@ from e2e.conftest import StartSystem
 from trunkline_local import stored
 from trunkline_local.system import System
 from trunkline_simulators import twilio_conversations
-from trunkline_simulators.twilio_call import CallSettings, place_call
+from trunkline_simulators.twilio_call import place_call
+from trunkline_simulators.twilio_call_settings import CallSettings
 from trunkline_simulators.twilio_webhooks import ConnectTo
 
 

@@ -10,7 +10,8 @@ from played_worker import LIMIT_S, Worker
 from trunkline_common import control
 from trunkline_common.control import HangUp, NextStep, Transfer
 from trunkline_common.frames import Fence, FrameKind
-from trunkline_simulators.twilio_call import CallSettings, place_call
+from trunkline_simulators.twilio_call import place_call
+from trunkline_simulators.twilio_call_settings import CallSettings
 from trunkline_simulators.twilio_callee import Callee
 from trunkline_simulators.twilio_conversations import Conversation
 from trunkline_simulators.twilio_result import CallResult

@@ -17,7 +17,7 @@ from simulated_calls import HANGS_UP, TONE
 from trunkline_common.frames import FrameKind
 from trunkline_local.nats_server import NatsServer
 from trunkline_local.processes import free_port
-from trunkline_simulators.twilio_call import CallSettings
+from trunkline_simulators.twilio_call_settings import CallSettings
 from trunkline_simulators.twilio_callee import Callee
 from trunkline_simulators.twilio_rest import Fault, RestServer, RestSettings
 from trunkline_simulators.twilio_rest_calls import Account

@@ -16,7 +16,7 @@ from simulated_calls import HANGS_UP, TONE
 from trunkline_common.frames import Fence, FrameKind
 from trunkline_local.nats_server import NatsServer
 from trunkline_local.processes import free_port
-from trunkline_simulators.twilio_call import CallSettings
+from trunkline_simulators.twilio_call_settings import CallSettings
 from trunkline_simulators.twilio_conversations import Conversation
 from trunkline_simulators.twilio_rest import RestServer, RestSettings
 from trunkline_simulators.twilio_rest_calls import Account

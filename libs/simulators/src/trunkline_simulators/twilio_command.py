@@ -16,7 +16,8 @@ import click
 
 from trunkline_simulators import twilio_conversations
 from trunkline_simulators import twilio_options as options
-from trunkline_simulators.twilio_call import CallSettings, place_call
+from trunkline_simulators.twilio_call import place_call
+from trunkline_simulators.twilio_call_settings import CallSettings
 from trunkline_simulators.twilio_faults import Faults
 from trunkline_simulators.twilio_report import LiveReport, summary
 from trunkline_simulators.twilio_result import CallResult

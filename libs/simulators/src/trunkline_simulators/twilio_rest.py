@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl
 import h11
 
 from trunkline_simulators import twilio_rest_calls as rules
-from trunkline_simulators.twilio_call import CallSettings, LiveCall, Outbound, place_call
+from trunkline_simulators.twilio_call import LiveCall, place_call
+from trunkline_simulators.twilio_call_settings import CallSettings, Outbound
 from trunkline_simulators.twilio_rest_calls import Account, Create, RestError
 from trunkline_simulators.twilio_result import CallResult
 from trunkline_simulators.twilio_trace import Event

@@ -13,7 +13,7 @@ import click
 
 from trunkline_simulators import twilio_conversations
 from trunkline_simulators import twilio_options as options
-from trunkline_simulators.twilio_call import CallSettings
+from trunkline_simulators.twilio_call_settings import CallSettings
 from trunkline_simulators.twilio_report import LiveReport
 from trunkline_simulators.twilio_rest import RestServer, RestSettings
 from trunkline_simulators.twilio_rest_calls import Account
