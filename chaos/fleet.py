@@ -173,7 +173,7 @@ async def _migrate(folder: Path, database_url: str) -> None:
 
 async def _simulated_model(stack: AsyncExitStack, folder: Path) -> str:
     command = trunkline(
-        *("sim-openai", "--port", "0", "--connect-delay", CONNECT_DELAY_S),
+        *("sim-openai", "--port", "0", "--connect-delay", CONNECT_DELAY_S, "--again", "continue"),
         *("--record", str(folder / "recordings")),
     )
     process = await stack.enter_async_context(Process.start("sim-openai", command, folder / "logs"))

@@ -249,6 +249,7 @@ class Heartbeat(_Message, frozen=True, kw_only=True):
     active: int
     capacity: int
     draining: bool
+    region: str = ""
 
 
 class HangUp(_Message, frozen=True, kw_only=True):

@@ -89,6 +89,11 @@ def every_worker_up(worker: str) -> str:
     return f"rt.v1.w.{token(worker)}.c.*.up"
 
 
+def worker_assign(worker: str) -> str:
+    """Request: will this worker take this call? Asked where the queue group's choice did not answer."""
+    return f"rt.v1.w.{token(worker)}.assign"
+
+
 def worker_ping(worker: str) -> str:
     """Request: are you alive, and how far is each call?"""
     return f"rt.v1.w.{token(worker)}.ping"

@@ -4,8 +4,11 @@ The gateway with the live Twilio socket is the arbiter. It numbers the assignmen
 the webhook and of the stream are numbered apart, so that a fence is never given twice.
 """
 
+import random
 import time
 from typing import Final, NamedTuple
+
+from nats.aio.msg import Msg
 
 from trunkline_common import control, log, subjects
 from trunkline_common.bus import Bus, NoAnswerError, NobodyListensError
@@ -14,6 +17,7 @@ from trunkline_common.control import (
     AssignReply,
     AssignRequest,
     ControlError,
+    Heartbeat,
     NextStep,
     OwnerReply,
     OwnerRequest,
@@ -24,6 +28,7 @@ from trunkline_common.subjects import InvalidTokenError
 from trunkline_gateway import metrics
 from trunkline_gateway.ownership import Owner
 from trunkline_gateway.reasons import Ending, Rejection
+from trunkline_gateway.roster import Roster
 from trunkline_gateway.stream_token import Facts
 
 ASSIGN_TIMEOUT_S: Final = 0.15
@@ -97,6 +102,7 @@ class Assignment:
     def __init__(self, bus: Bus, region: str, gateway: str) -> None:
         self._bus = bus
         self._assign_subject = subjects.assign(region)
+        self._roster = Roster(region)
         self._gateway = gateway
 
     async def calls_of(self, caller: str, but: str, enough: int, wait_s: float) -> int:
@@ -142,18 +148,29 @@ class Assignment:
         return Over(owner.next)
 
     async def dialed(self, facts: Facts, dial_status: str) -> Ready | Over:
-        """Tell the call's owner what came of its transfer, and return what it wants; at most 0.5 s."""
+        """Tell the call's owner what came of its transfer, and return what it wants; at most 1 s."""
         owner = await self._ask_owner(facts.call_id, OwnerRequest(op="dialed", dial_status=dial_status))
         # An owner that would dial once more has not understood; without a limit somebody's telephone rings for ever.
+        if owner is None and dial_status not in PUT_THROUGH:
+            # Its worker is lost, and the caller is back from a transfer that came to nothing: another one goes on.
+            found = await self._assign(facts, WEBHOOK_ASSIGN_FIRST)
+            return found if isinstance(found, Ready) else Over(NextStep.FALLBACK)
         if owner is None or owner.state == "leaving":
             return Over(NextStep.HANG_UP if dial_status in PUT_THROUGH else NextStep.FALLBACK)
         return _go_on(owner, facts)
 
-    async def ask(self, facts: Facts, kind: AssignKind, assign: int) -> Owner | Full | Failed:
-        """Ask the workers once to take a live call over, or to get ready for that; at most 0.15 s."""
+    async def on_heartbeat(self, message: Msg) -> None:
+        """Note who has room."""
+        try:
+            self._roster.heard(control.decode(message.data, Heartbeat), time.monotonic())
+        except ControlError as error:
+            _log.warning("heartbeat-malformed", why=str(error))
+
+    async def ask(self, facts: Facts, kind: AssignKind, assign: int, but: str) -> Owner | Full | Failed:
+        """Ask one worker to take a live call over, or to get ready for that, and not the owner `but`; at most 0.15 s."""
         request = self._request(facts, assign, kind)
         started_at = time.perf_counter()
-        reply = await self._ask_workers(request)
+        reply = await self._ask_workers(request, self._other_worker(frozenset({but})))
         if not isinstance(reply, AssignReply):
             return reply
         if not reply.ok or reply.kind is not kind:
@@ -213,13 +230,24 @@ class Assignment:
             return None
         return reply
 
+    def _other_worker(self, but: frozenset[str]) -> str | None:
+        """Return the subject of a worker that lives, by its heartbeat, and has room."""
+        draw = random.random()  # noqa: S311 - it spreads load, it keeps no secret
+        worker = self._roster.choose(but, time.monotonic(), draw)
+        return None if worker is None else subjects.worker_assign(worker)
+
     async def _assign(self, facts: Facts, first: int) -> Ready | Full | Failed:
         started_at = time.perf_counter()
+        asked: str | None = None
         for assign in range(first, first + ASSIGN_TRIES_MAX):
             request = self._request(facts, assign, AssignKind.NEW)
-            reply = await self._ask_workers(request)
-            if isinstance(reply, Full):
+            reply = await self._ask_workers(request, asked)
+            # Whom the group would choose next may be the one that hangs.
+            asked = self._other_worker(frozenset())
+            if isinstance(reply, Full) and asked is None:
                 return reply
+            if isinstance(reply, Full):
+                continue
             if isinstance(reply, Failed):
                 continue
             if reply.ok:
@@ -241,9 +269,12 @@ class Assignment:
             gateway=self._gateway,
         )
 
-    async def _ask_workers(self, request: AssignRequest) -> AssignReply | Full | Failed:
+    async def _ask_workers(self, request: AssignRequest, subject: str | None) -> AssignReply | Full | Failed:
+        """Ask the queue group, or the worker with this subject."""
         try:
-            answer = await self._bus.request(self._assign_subject, control.encode(request), ASSIGN_TIMEOUT_S)
+            answer = await self._bus.request(
+                subject or self._assign_subject, control.encode(request), ASSIGN_TIMEOUT_S
+            )
             reply = control.decode(answer, AssignReply)
             subjects.token(reply.worker)
         except NobodyListensError:

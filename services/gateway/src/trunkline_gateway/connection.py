@@ -239,7 +239,9 @@ class Connection:
     async def _ask_workers(self, command: AskWorkers) -> None:
         """Ask once for a worker that goes on with the live call; one of `Assigned` and `NotAssigned` follows."""
         assert self._facts is not None
-        result = await self._link.assignment.ask(self._facts, command.kind, command.fence.assign)
+        result = await self._link.assignment.ask(
+            self._facts, command.kind, command.fence.assign, self._worker
+        )
         if isinstance(result, Owner):
             await self.feed(Assigned(command.fence, result.worker))
         else:

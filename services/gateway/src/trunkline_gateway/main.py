@@ -79,6 +79,7 @@ async def _run(gateway: Gateway, life: Life) -> None:
             await bus.subscribe_audio(
                 subjects.every_gateway_down(gateway.gateway_id), gateway.streams.dispatch
             )
+            await bus.subscribe(subjects.EVERY_HEARTBEAT, link.assignment.on_heartbeat)
             gateway.link = link
             life.started()
             _log.info("gateway-ready", gateway=gateway.gateway_id, public_url=gateway.public_url.base)

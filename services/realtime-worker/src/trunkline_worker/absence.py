@@ -16,6 +16,7 @@ from trunkline_worker.tools import Departure
 DIAL_MARGIN_S: Final = 15.0
 """On top of the ringing: Twilio adds some seconds to the time-out, and tells a little later."""
 
+DIALING: Final = "dialing"
 DIGIT_S: Final = 0.5
 BACK_S: Final = 30.0
 """From the end of what was asked for until the stream is attached again."""
@@ -43,7 +44,7 @@ class Absence:
         if target is None:
             return [HangUp(NextStep.SEND_DIGITS, digits=self._departure.digits)]
         transfer = Transfer(number=target.number, timeout_s=target.timeout_s)
-        return [self._changed("dialing", media_ms), HangUp(NextStep.TRANSFER, transfer)]
+        return [self._changed(DIALING, media_ms), HangUp(NextStep.TRANSFER, transfer)]
 
     def dialed(self, status: str, media_ms: int, now: float) -> tuple[list[Command], bool]:
         """Twilio dialled; return what follows and whether somebody answered."""

@@ -19,8 +19,11 @@ from trunkline_common.call_events import (
     ToolCalled,
     ToolReturned,
     TranscriptionUsage,
+    TransferChanged,
     Usage,
 )
+from trunkline_worker.absence import DIALING
+from trunkline_worker.agent_tools import TRANSFER_CALL
 from trunkline_worker.conversation import AgentDraft, CallerDraft
 from trunkline_worker.floor import Floor
 from trunkline_worker.history import History, Remembered
@@ -108,6 +111,7 @@ def of_log(log: Iterable[CallEvent]) -> Checkpoint:
     callers: set[str] = set()
     agent_was_heard = greeted = False
     responses_usd = transcriptions_usd = 0.0
+    transfer: TransferChanged | None = None
     for event in log:
         match event:
             case CallerTurn():
@@ -125,12 +129,18 @@ def of_log(log: Iterable[CallEvent]) -> Checkpoint:
                 history.tool_returned(event.tool_call_id, event.output)
             case DtmfReceived():
                 keys += 1
+            case TransferChanged():
+                transfer = event
             case Usage(cost_usd=float(cost_usd)):
                 responses_usd += cost_usd
             case TranscriptionUsage(cost_usd=float(cost_usd)):
                 transcriptions_usd += cost_usd
         media_ms = max(media_ms, getattr(event, "end_ms", 0), getattr(event, "at_ms", 0))
         position = max(position, getattr(event, "position", 0))
+    if transfer is not None and transfer.status == DIALING:
+        history.note(
+            f"{TRANSFER_CALL}: nobody could be reached at {transfer.target}. The caller is back with you."
+        )
     items = history.items()
     return Checkpoint(
         media_ms=media_ms,

@@ -99,6 +99,7 @@ class Host:
         metrics.CAPACITY.set(self._settings.worker_capacity)
         await self._bus.subscribe_audio(subjects.every_worker_up(self.worker), self._on_frame)
         await self._bus.subscribe(subjects.worker_ping(self.worker), self._on_ping)
+        await self._bus.subscribe(subjects.worker_assign(self.worker), self._on_assign)
         await self._bus.subscribe(subjects.EVERY_HEARTBEAT, self._on_heartbeat)
         self._bus.on_audio_link(self._on_audio_link)
         await TreatmentDesk(self.worker, self._profiles).open(self._bus, self._settings.trunkline_region)
@@ -343,7 +344,8 @@ class Host:
                 worker=self.worker,
                 active=len(self._owned.live),
                 capacity=self._settings.worker_capacity,
-                draining=self._draining,
+                draining=self._draining or not self._places_wanted(),
+                region=self._settings.trunkline_region,
             )
             await self._bus.publish(subject, control.encode(beat))
             await self._match_queue_to_room()
