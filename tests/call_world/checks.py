@@ -15,7 +15,7 @@ from trunkline_common.control import StopReason
 from trunkline_worker import commands, events
 from trunkline_worker.call_life import LINGER_S
 from trunkline_worker.filler import SOFT
-from trunkline_worker.playback import FRAME_BYTES
+from trunkline_worker.playing_item import FRAME_BYTES
 from trunkline_worker.uplink import BACKLOG_MS_MAX, RESTORED_MS_MAX
 
 if TYPE_CHECKING:
@@ -262,6 +262,12 @@ class Checks:
         assert generation == self._generation
         of, item_id, position_ms = name.split(":")
         assert int(of) == generation
+        if (generation, item_id) not in self._marked_ms:
+            # What was not heard when a line broke is sent again, from where it was heard to.
+            before = [ms for (_, item), ms in self._marked_ms.items() if item == item_id]
+            began_ms = int(position_ms) - self._unmarked_bytes // 8
+            assert 0 <= began_ms <= max(before, default=0)
+            self._marked_ms[generation, item_id] = began_ms
         self._marked_ms[generation, item_id] += self._unmarked_bytes // 8
         assert int(position_ms) == self._marked_ms[generation, item_id]
         assert self._unmarked_bytes

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from trunkline_common.call_events import AgentTurn, CallerTurn
 from trunkline_worker.conversation import TRANSCRIPT_WAIT_S, TURNS_KEPT_MAX, Conversation, heard_part
-from trunkline_worker.playback import Cut
+from trunkline_worker.playing_item import Cut
 
 # The caller's turns
 

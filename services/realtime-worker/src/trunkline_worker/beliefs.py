@@ -17,7 +17,7 @@ from trunkline_worker.commands import (
     TruncateItem,
 )
 from trunkline_worker.history import ITEM_ID_CHARACTERS_MAX, History
-from trunkline_worker.playback import Cut
+from trunkline_worker.playing_item import Cut
 from trunkline_worker.response_gate import ResponseGate
 
 TRUNCATE_MARGIN_MS: Final = 100

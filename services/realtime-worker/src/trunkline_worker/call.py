@@ -238,7 +238,7 @@ class Call:
             verdict = None
         if self.state is State.LINGERING or (self.state is State.LEAVING and verdict is None):
             return []
-        commands = self._dialogue.suspend(now)
+        commands = self._dialogue.suspend(now, for_good=verdict is not None)
         if verdict is None:
             if self.state is not State.ORPHANED:
                 self.state, self._deadline = State.ORPHANED, now + ORPHAN_S
@@ -278,7 +278,7 @@ class Call:
         departure = self._dialogue.actions.departure(now)
         if departure is None:
             return []
-        commands = self._dialogue.suspend(now)
+        commands = self._dialogue.suspend(now, for_good=True)
         if departure.tool == agent_tools.END_CALL:
             return [*commands, HangUp(NextStep.HANG_UP), *self._linger(Verdict.AGENT_HUNG_UP, now)]
         self.state = State.LEAVING
@@ -323,7 +323,7 @@ class Call:
         commands, verdict = self._limits.step(moment, now)
         if verdict is None:
             return commands
-        following = self._dialogue.suspend(now)
+        following = self._dialogue.suspend(now, for_good=True)
         return [*commands, *following, HangUp(NextStep.HANG_UP), *self._linger(verdict, now)]
 
     # --- The model's side

@@ -12,7 +12,7 @@ from typing import Final
 from trunkline_common.call_events import AgentTurn, CallerTurn
 from trunkline_worker.debt import LastTurn
 from trunkline_worker.history import History
-from trunkline_worker.playback import Cut
+from trunkline_worker.playing_item import Cut
 
 TRANSCRIPT_WAIT_S: Final = 10.0
 """Measured transcripts take up to a few seconds; analysts should not wait longer for the rest of the turn."""

@@ -6,8 +6,8 @@ Rules:
   what was not heard, and from then on late audio of that response is ignored. The model cancels the response
   by itself (`interrupt_response`); if generation had already ended there is nothing to cancel, but Twilio may
   still hold seconds of it.
-* When the line breaks, Twilio's buffer is lost: the same happens, but the model is told to stop as well. What it
-  says while there is no line waits for the next one; what was cut is asked for again.
+* When the line breaks, Twilio's buffer is lost: what of it was not heard, and what the model says while there is no
+  line, waits for the next one. Only audio that another owner of the call had sent is gone; then it is asked for again.
 * Where short speech is no interruption (see `speech_guard`), the model neither stops nor answers by itself: both
   are done here, once it is known that the caller speaks.
 * Silence that the model took as a turn is none of the caller's: it is not written, and its answer is not timed.
@@ -143,8 +143,8 @@ class Dialogue:
         """The gateway measured the hops around it."""
         self.playback.round_trip_ms = self._clock.line_measured(twilio_rtt_ms, bus_rtt_ms)
 
-    def suspend(self, now: float) -> list[Command]:
-        """There is no line: the rest of what Twilio held will not be heard."""
+    def suspend(self, now: float, *, for_good: bool = False) -> list[Command]:
+        """There is no line: what Twilio held and the caller did not hear is said on the next one, if there is one."""
         self.playback.hold()
         self.gate.hold()
         commands = self.actions.line_lost(now)
@@ -152,6 +152,8 @@ class Dialogue:
         self.filler.stop(now)
         if not self.playback.active:
             return commands
+        if not for_good and self.playback.rewind(now):
+            return [*commands, ClearPlayback(self.playback.generation)]
         return [*commands, *self._cut(now, cancel=True), *self.gate.request(Wish.ANSWER, now)]
 
     def resume(self, now: float, *, same_stream: bool = False) -> list[Command]:

@@ -17,21 +17,13 @@ Rules:
 
 import re
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
-from trunkline_worker import g711, resample
+from trunkline_worker import resample
 from trunkline_worker.commands import Command, Play, PutMark
 from trunkline_worker.events import AudioPath
-
-FRAME_BYTES: Final = 160
-BYTES_PER_MS: Final = 8
-_SILENCE: Final = bytes([g711.ULAW_SILENCE])
-
-MARK_EVERY_MS: Final = 200
-"""Denser marks would sharpen nothing: between them the clock runs on by itself."""
+from trunkline_worker.playing_item import BYTES_PER_MS, MARK_EVERY_MS, Cut, PlayingItem
 
 LEAD_MS_MAX: Final = 30_000
 """Audio sent but not heard yet. More would be lost with a gateway, and Twilio drops what exceeds ten minutes."""
@@ -40,54 +32,6 @@ ITEMS_MAX: Final = 64
 """Items that may wait to be heard: half a minute of one-word answers. Beyond, the oldest is taken as heard."""
 
 _POSITION: Final = re.compile(r"[0-9]{1,9}")
-
-
-@dataclass(slots=True)
-class PlayingItem:
-    """One item of the agent's speech, from its first audio until it was heard or cut."""
-
-    item_id: str
-    response_id: str
-    downsampler: resample.Resampler | None
-    half_sample: bytes = b""
-    unsent: bytearray = field(default_factory=bytearray)
-    """μ-law that waits: for its frame to fill up, for the item before it, or for the lead to shrink.
-
-    Bounded by the session's max_output_tokens: 4,096 tokens are 205 s, 1.6 MB.
-    """
-    generated_bytes: int = 0
-    """Audio received from the model, as μ-law."""
-    sent_ms: int = 0
-    heard_ms: int = 0
-    """Up to the last mark that Twilio echoed."""
-    complete: bool = False
-    """The model sent all of it."""
-
-    @property
-    def generated_ms(self) -> int:
-        """Length of the audio received from the model."""
-        return self.generated_bytes // BYTES_PER_MS
-
-    @property
-    def heard(self) -> bool:
-        """All of it was played."""
-        return self.complete and not self.unsent and self.heard_ms >= self.sent_ms
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """An item that was interrupted: this much of it was heard."""
-
-    item_id: str
-    heard_ms: int
-    generated_ms: int
-    complete: bool = True
-    """The model had sent all of it."""
-
-    @property
-    def fully_heard(self) -> bool:
-        """It had ended, only its last mark was still on the way back."""
-        return self.complete and self.heard_ms >= self.generated_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +147,7 @@ class Playback:
         item = self._find(item_id) or self._new_item(response_id, item_id)
         if item.complete:
             return []
-        ulaw = _to_ulaw(item, audio)
-        item.generated_bytes += len(ulaw)
-        item.unsent += ulaw
+        item.take(audio)
         return self._forward(now)
 
     def finish(self, item_id: str, now: float) -> list[Command]:
@@ -213,20 +155,20 @@ class Playback:
         item = self._find(item_id)
         if item is None:
             return []
-        _complete(item)
+        item.end()
         return self._forward(now)
 
     def finish_response(self, response_id: str, now: float) -> list[Command]:
         """The model sent all of the response, even if it did not say so of each item."""
         for item in self._items:
             if item.response_id == response_id:
-                _complete(item)
+                item.end()
         return self._forward(now)
 
     def finish_all(self, now: float) -> list[Command]:
         """The model is gone: what it sent is all there is."""
         for item in self._items:
-            _complete(item)
+            item.end()
         return self._forward(now)
 
     def generated_ms(self) -> dict[str, int]:
@@ -255,7 +197,7 @@ class Playback:
         passed = ""
         while passed != name:
             passed, mark = self._marks.popitem(last=False)
-            mark.item.heard_ms = mark.position_ms
+            mark.item.heard_to(mark.position_ms)
         return self._forward(now)
 
     def _place_of(self, name: str) -> tuple[PlayingItem, int] | None:
@@ -315,6 +257,20 @@ class Playback:
         self._marks.clear()
         return cuts
 
+    def rewind(self, now: float) -> bool:
+        """Twilio's buffer is lost: let what was not heard wait to be sent again, as a new generation.
+
+        Return False, and do nothing, when audio of another owner is among it, which nobody has any more.
+        """
+        if not all(item.can_rewind for item in self._items):
+            return False
+        heard_ms = self.heard_ms(now)
+        self.generation += 1
+        self._marks.clear()
+        for item in self._items:
+            item.rewind(heard_ms[item.item_id])
+        return True
+
     def hold(self) -> None:
         """The line is gone: what comes waits."""
         self.held = True
@@ -331,7 +287,7 @@ class Playback:
         for item in self._items:
             if item.response_id != response_id:
                 # Its end was not announced, and it must not hold up the next answer.
-                _complete(item)
+                item.end()
         if len(self._items) >= ITEMS_MAX:
             oldest = self._items.popleft()
             for name in [name for name, mark in self._marks.items() if mark.item is oldest]:
@@ -347,8 +303,7 @@ class Playback:
         if self.held:
             return commands
         for item in self._items:
-            while self._lead_ms() <= LEAD_MS_MAX and (piece := _next_piece(item)):
-                item.sent_ms += len(piece) // BYTES_PER_MS
+            while self._lead_ms() <= LEAD_MS_MAX and (piece := item.send_piece()):
                 name = f"{self.generation}:{item.item_id}:{item.sent_ms}"
                 self._marks[name] = _Mark(item, item.sent_ms, now)
                 commands += [Play(self.generation, piece), PutMark(self.generation, name)]
@@ -360,32 +315,3 @@ class Playback:
 
     def _lead_ms(self) -> int:
         return sum(item.sent_ms - item.heard_ms for item in self._items)
-
-
-def _to_ulaw(item: PlayingItem, audio: bytes) -> bytes:
-    if item.downsampler is None:
-        return audio
-    whole = item.half_sample + audio
-    usable = len(whole) - len(whole) % 2
-    item.half_sample = whole[usable:]
-    samples = np.frombuffer(whole[:usable], dtype="<i2").astype(np.int16, copy=False)
-    return g711.pcm16_to_ulaw(item.downsampler.process(samples))
-
-
-def _complete(item: PlayingItem) -> None:
-    if item.complete:
-        return
-    item.complete = True
-    if item.downsampler is not None:
-        tail = g711.pcm16_to_ulaw(item.downsampler.flush())
-        item.generated_bytes += len(tail)
-        item.unsent += tail
-    item.unsent += _SILENCE * (-len(item.unsent) % FRAME_BYTES)
-
-
-def _next_piece(item: PlayingItem) -> bytes:
-    usable = len(item.unsent) - len(item.unsent) % FRAME_BYTES
-    size = min(usable, MARK_EVERY_MS * BYTES_PER_MS)
-    piece = bytes(item.unsent[:size])
-    del item.unsent[:size]
-    return piece
