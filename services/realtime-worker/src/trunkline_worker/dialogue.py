@@ -152,7 +152,7 @@ class Dialogue:
         self.filler.stop(now)
         if not self.playback.active:
             return commands
-        if not for_good and self.playback.rewind(now):
+        if not for_good and self.playback.rewind():
             return [*commands, ClearPlayback(self.playback.generation)]
         return [*commands, *self._cut(now, cancel=True), *self.gate.request(Wish.ANSWER, now)]
 

@@ -257,18 +257,18 @@ class Playback:
         self._marks.clear()
         return cuts
 
-    def rewind(self, now: float) -> bool:
-        """Twilio's buffer is lost: let what was not heard wait to be sent again, as a new generation.
+    def rewind(self) -> bool:
+        """Twilio's buffer is lost: let what was not heard for certain wait to be sent again, as a new generation.
 
-        Return False, and do nothing, when audio of another owner is among it, which nobody has any more.
+        A syllable said twice is better than one that is missing. Return False, and do nothing, when audio of another
+        owner is among it, which nobody has any more.
         """
         if not all(item.can_rewind for item in self._items):
             return False
-        heard_ms = self.heard_ms(now)
         self.generation += 1
         self._marks.clear()
         for item in self._items:
-            item.rewind(heard_ms[item.item_id])
+            item.rewind()
         return True
 
     def hold(self) -> None:

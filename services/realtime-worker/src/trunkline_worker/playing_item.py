@@ -8,7 +8,6 @@ import numpy as np
 from trunkline_worker import g711, resample
 
 FRAME_BYTES: Final = 160
-FRAME_MS: Final = 20
 BYTES_PER_MS: Final = 8
 _SILENCE: Final = bytes([g711.ULAW_SILENCE])
 MARK_EVERY_MS: Final = 200
@@ -85,13 +84,11 @@ class PlayingItem:
         """What was sent and not heard is still here; it is not when another owner of the call sent it."""
         return len(self.sent) >= self._unheard_bytes
 
-    def rewind(self, heard_ms: int) -> None:
-        """Let what was sent after this position wait to be sent again."""
-        at_ms = min(heard_ms // FRAME_MS * FRAME_MS, self.sent_ms)
-        lost_bytes = (self.sent_ms - at_ms) * BYTES_PER_MS
-        self.unsent = self.sent[len(self.sent) - lost_bytes :] + self.unsent
-        self.sent.clear()
-        self.sent_ms = self.heard_ms = at_ms
+    def rewind(self) -> None:
+        """Let what was sent after the last echoed mark wait to be sent again."""
+        self.unsent = self.sent[len(self.sent) - self._unheard_bytes :] + self.unsent
+        self.sent = bytearray()
+        self.sent_ms = self.heard_ms
 
     @property
     def _unheard_bytes(self) -> int:
