@@ -11,6 +11,7 @@ import pytest
 
 from trunkline_gateway.settings import GatewaySettings
 from trunkline_transcripts.settings import TranscriptsSettings
+from trunkline_worker.commands import Measure
 from trunkline_worker.settings import WorkerSettings
 
 ROOT = Path(__file__).parent.parent
@@ -143,3 +144,21 @@ def test_every_setting_is_in_the_readme() -> None:
     }
 
     assert [field for field in sorted(fields) if f"`{field}`" not in told] == []
+
+
+@pytest.mark.parametrize(
+    "page", [path for path in tracked_files() if path.suffix == ".md"], ids=lambda path: path.name
+)
+def test_every_metric_that_a_page_names_exists(page: Path) -> None:
+    sources = "".join(path.read_text() for path in source_files())
+    named = set(
+        re.findall(r"`(trunkline_[a-z_]+?)(?:_total|_bucket|_count|_sum)?(?:\{[^`]*)?`", page.read_text())
+    )
+    packages = {"trunkline_common", "trunkline_gateway", "trunkline_worker", "trunkline_transcripts"}
+    packages |= {"trunkline_local", "trunkline_simulators", "trunkline_analyst", "trunkline_model"}
+
+    counted = {f"trunkline_call_{measure.value.replace('-', '_')}" for measure in Measure}
+
+    missing = {name for name in named - packages - counted if f'"{name}"' not in sources}
+
+    assert not missing
