@@ -10,7 +10,9 @@ and new processes talk to each other, so:
 
 import struct
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
+
+from msgspec import Meta
 
 VERSION: Final = 1
 
@@ -24,9 +26,9 @@ PAYLOAD_BYTES_MAX: Final = 256 * 1024
 class Fence(NamedTuple):
     """Who owns a call: compared lexicographically, raised only by the gateway with the live Twilio socket."""
 
-    attach: int
+    attach: Annotated[int, Meta(ge=0, le=0xFFFF)]
     """How often Twilio attached this CallSid to us: 1, 2, …"""
-    assign: int
+    assign: Annotated[int, Meta(ge=0, le=0xFFFF)]
     """How often a worker was assigned within this attach: 1, 2, …"""
 
     def __str__(self) -> str:

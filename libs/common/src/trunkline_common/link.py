@@ -135,7 +135,8 @@ class Link:
                 # the second PING that surely follows it.
                 await self.client.flush()
                 await self.client.flush()
-        except (TimeoutError, nats.errors.Error):
+        except (TimeoutError, nats.errors.Error, OSError, RuntimeError):
+            # The last two: a socket whose loss nats-py has not noticed yet; RuntimeError is uvloop's word for it.
             return False
         return True
 
@@ -245,7 +246,7 @@ class Subscription:
     async def _drain(self) -> None:
         try:
             await self._subscription.drain()  # type: ignore[no-untyped-call]  # nats-py left it unannotated
-        except nats.errors.Error:
+        except (nats.errors.Error, OSError, RuntimeError):
             # The link broke before the server answered.
             await self._link.client.forget(self._subscription)
 

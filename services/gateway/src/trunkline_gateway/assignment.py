@@ -49,6 +49,9 @@ NOBODY: Final = "nobody"
 PUT_THROUGH: Final = frozenset({"completed", "answered"})
 """Values of DialCallStatus after which the caller has spoken to somebody (Twilio: TwiML <Dial>)."""
 
+FULL: Final = "full"
+"""A worker's word for having no room."""
+
 _log = log.get(__name__)
 
 
@@ -174,6 +177,9 @@ class Assignment:
         if not isinstance(reply, AssignReply):
             return reply
         if not reply.ok or reply.kind is not kind:
+            if reply.ok:
+                # Of an older release: it expects a stream now that will never come.
+                await self.let_go(facts.call_id)
             metrics.ASSIGNS.labels("refused").inc()
             why = reply.reason or "it knows new calls only"
             _log.info("assign-refused", fence=str(request.fence), worker=reply.worker, why=why)
@@ -231,32 +237,32 @@ class Assignment:
         return reply
 
     def _other_worker(self, but: frozenset[str]) -> str | None:
-        """Return the subject of a worker that lives, by its heartbeat, and has room."""
+        """Return a worker that lives, by its heartbeat, and has room."""
         draw = random.random()  # noqa: S311 - it spreads load, it keeps no secret
-        worker = self._roster.choose(but, time.monotonic(), draw)
-        return None if worker is None else subjects.worker_assign(worker)
+        return self._roster.choose(but, time.monotonic(), draw)
 
     async def _assign(self, facts: Facts, first: int) -> Ready | Full | Failed:
         started_at = time.perf_counter()
-        asked: str | None = None
+        other: str | None = None
+        is_full = True
         for assign in range(first, first + ASSIGN_TRIES_MAX):
             request = self._request(facts, assign, AssignKind.NEW)
-            reply = await self._ask_workers(request, asked)
-            # Whom the group would choose next may be the one that hangs.
-            asked = self._other_worker(frozenset())
-            if isinstance(reply, Full) and asked is None:
-                return reply
-            if isinstance(reply, Full):
-                continue
-            if isinstance(reply, Failed):
-                continue
-            if reply.ok:
+            reply = await self._ask_workers(request, other)
+            if isinstance(reply, AssignReply) and reply.ok:
                 metrics.ASSIGNS.labels("taken").inc()
                 metrics.ASSIGN_SECONDS.observe(time.perf_counter() - started_at)
                 return Ready(facts.attach, facts.started_at_ms)
-            metrics.ASSIGNS.labels("refused").inc()
-            _log.info("assign-refused", fence=str(request.fence), worker=reply.worker, why=reply.reason)
-        return Failed()
+            if isinstance(reply, AssignReply):
+                metrics.ASSIGNS.labels("refused").inc()
+                _log.info("assign-refused", fence=str(request.fence), worker=reply.worker, why=reply.reason)
+                is_full = is_full and reply.reason == FULL
+            else:
+                is_full = is_full and isinstance(reply, Full)
+            # Whom the group would choose next may be the one that hangs; a heartbeat may be older than the last room.
+            other = self._other_worker(frozenset())
+            if isinstance(reply, Full) and other is None:
+                break
+        return Full() if is_full else Failed()
 
     def _request(self, facts: Facts, assign: int, kind: AssignKind) -> AssignRequest:
         return AssignRequest(
@@ -269,18 +275,23 @@ class Assignment:
             gateway=self._gateway,
         )
 
-    async def _ask_workers(self, request: AssignRequest, subject: str | None) -> AssignReply | Full | Failed:
-        """Ask the queue group, or the worker with this subject."""
+    async def _ask_workers(self, request: AssignRequest, other: str | None) -> AssignReply | Full | Failed:
+        """Ask the queue group, or this worker."""
+        subject = self._assign_subject if other is None else subjects.worker_assign(other)
         try:
-            answer = await self._bus.request(
-                subject or self._assign_subject, control.encode(request), ASSIGN_TIMEOUT_S
-            )
+            answer = await self._bus.request(subject, control.encode(request), ASSIGN_TIMEOUT_S)
             reply = control.decode(answer, AssignReply)
             subjects.token(reply.worker)
         except NobodyListensError:
+            if other is not None:
+                # It has ended since its last heartbeat, or is of a release that is asked through the group only.
+                self._roster.forget(other)
+                return Failed()
             metrics.ASSIGNS.labels("full").inc()
             return Full()
         except (NoAnswerError, ControlError, InvalidTokenError) as error:
+            if other is not None:
+                self._roster.forget(other)
             metrics.ASSIGNS.labels("no-answer").inc()
             _log.warning("assign-unanswered", fence=str(request.fence), why=str(error))
             return Failed()

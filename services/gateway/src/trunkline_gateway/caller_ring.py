@@ -126,11 +126,15 @@ class CallerRing:
         while self._audio_bytes > self.bytes_max or self.frames > self.frames_max:
             if not self._sent:
                 dropped += 1
-            self._forget(self._sent or self._waiting)
+            self._forget(self._sent or self._waiting, keeps=FrameKind.OWN)
         return dropped
 
-    def _forget(self, frames: deque[Kept]) -> None:
+    def _forget(self, frames: deque[Kept], keeps: FrameKind | None = None) -> None:
+        """Forget the first frame, or the one behind it: without OWN, all that follows would mean nothing."""
+        first = frames.popleft() if frames[0].kind == keeps and len(frames) > 1 else None
         kept = frames.popleft()
+        if first is not None:
+            frames.appendleft(first)
         if kept.kind == FrameKind.AUDIO:
             self._audio_bytes -= len(kept.payload)
 

@@ -257,7 +257,7 @@ class Ownership:
             return []
         if self.phase is Phase.SEEKING:
             is_stuck = self._loss is Loss.STUCK and consumed == self._consumed
-            if self._has_let_go or is_stuck:
+            if self._has_let_go or is_stuck or consumed is None:
                 return []
             self.phase = Phase.MOVING if self._wants_to_move else Phase.HELD
             self._ask_at = now if self._wants_to_move and self._asked is None else None

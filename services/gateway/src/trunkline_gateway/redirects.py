@@ -70,9 +70,9 @@ class Redirects:
             metrics.REDIRECTS.labels("busy").inc()
             await message.respond(control.encode(RedirectReply(ok=False)))
             return
-        self._pending += 1
         # Before Twilio is asked: a worker whose request was swallowed by a process that hangs asks the next one soon.
         await message.respond(control.encode(RedirectReply(ok=True)))
+        self._pending += 1
         self._tasks.create_task(self._carry_out(redirect), name="redirect")
 
     def _has_room(self, now: float) -> bool:

@@ -36,6 +36,10 @@ class Roster:
         free = 0 if beat.draining else max(beat.capacity - beat.active, 0)
         self._heard[beat.worker] = _Heard(free, now)
 
+    def forget(self, worker: str) -> None:
+        """It did not answer; its next heartbeat brings it back."""
+        self._heard.pop(worker, None)
+
     def choose(self, but: frozenset[str], now: float, draw: float) -> str | None:
         """Return a worker with room by `draw`, from 0 to 1: the more room, the likelier; None when there is none."""
         rooms = [

@@ -97,10 +97,10 @@ class Call:
         self._deadline = now + OFFER_S
         return [Record(self._started), *self._model.start(now)]
 
-    def stand_by(self, now: float) -> list[Command]:
+    def stand_by(self, now: float, limit_s: float = STAND_BY_S) -> list[Command]:
         """Get ready to go on with a call that another worker owns, or owned."""
         self.state = State.STANDING_BY
-        self._deadline = now + STAND_BY_S
+        self._deadline = now + limit_s
         return [Record(self._started), *self._model.stand_by(now)]
 
     def start_again(self, known: Checkpoint, now: float) -> list[Command]:

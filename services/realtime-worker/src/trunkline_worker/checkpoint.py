@@ -68,6 +68,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     greeted: bool = False
     agent_was_heard: bool = False
     interruptions: int = 0
+    detours: int = 0
+    """Transfers and rounds of DTMF that came back."""
     signs: int = 0
     """How often the caller has spoken or pressed a key."""
     refused_tools: int = 0

@@ -7,13 +7,18 @@ down go to the process's one queue (`downlink`).
 import asyncio
 from typing import Final
 
-from trunkline_common import control, subjects
+from trunkline_common import control, log, subjects
 from trunkline_common.frames import REPLAYED, Fence, Frame, FrameKind, Lateness, encode
 from trunkline_worker import events, metrics
 from trunkline_worker.downlink import Downlink
 
+HEARD_S_MAX: Final = 2.0
+"""A gateway that has not been heard for so long may have given the call to another worker."""
+
 CALLER_LATE_MS_MAX: Final = 15_000
 """The caller's words are not stale after a stall, only late: as much as a gateway keeps is still heard, in order."""
+
+_log = log.get(__name__)
 
 
 class GatewayLine:
@@ -29,10 +34,13 @@ class GatewayLine:
         self._loop = asyncio.get_running_loop()
         self.heard_at = self._loop.time()
         """When the last frame of this owner's came."""
+        self._was_heard = asyncio.Event()
         self._opened_at = 0.0
         self._subject = ""
         self._seq = 0
         self._lateness = Lateness()
+        self._refused: set[str] = set()
+        """Why frames of this call were refused, as far as it was logged."""
 
     def open(self, fence: Fence, gateway: str) -> None:
         """A stream is open at this gateway; frames of both directions are counted anew."""
@@ -72,9 +80,10 @@ class GatewayLine:
     def admits(self, frame: Frame) -> bool:
         """Return whether a frame up is of this owner, and new."""
         if frame.fence != self.fence:
-            metrics.FRAMES_REFUSED.labels("old-fence" if frame.fence < self.fence else "future-fence").inc()
+            self._refuse("old-fence" if frame.fence < self.fence else "future-fence", frame)
             return False
         self.heard_at = self._loop.time()
+        self._was_heard.set()
         missing = frame.seq - self.consumed_seq - 1
         if missing < 0:
             metrics.FRAMES_REFUSED.labels("repeated").inc()
@@ -83,6 +92,18 @@ class GatewayLine:
             metrics.FRAMES_LOST.inc(missing)
         self.consumed_seq = frame.seq
         return True
+
+    def _refuse(self, why: str, frame: Frame) -> None:
+        metrics.FRAMES_REFUSED.labels(why).inc()
+        if why not in self._refused:
+            self._refused.add(why)
+            _log.warning("frame-refused", call_id=self._call_id, why=why, fence=str(frame.fence))
+
+    async def heard(self) -> None:
+        """Wait until the gateway was heard a moment ago: a worker that was paused may have lost the call meanwhile."""
+        while self._loop.time() > self.heard_at + HEARD_S_MAX:
+            self._was_heard.clear()
+            await self._was_heard.wait()
 
     def event_of(self, frame: Frame) -> events.Event | None:
         """Return what an admitted frame means; None, and counted, when it means nothing, or comes too late."""

@@ -21,7 +21,7 @@ from trunkline_common.control import (
     AssignRequest,
     PingReply,
 )
-from trunkline_common.service import Life
+from trunkline_common.service import Life, ServiceError
 from trunkline_worker import events, metrics, placement, session
 from trunkline_worker.budget_watch import BudgetWatch
 from trunkline_worker.downlink import Downlink
@@ -56,8 +56,13 @@ TOMBSTONES_MAX: Final = 10_000
 MOVES_PER_S: Final = 5.0
 """Calls that a stopping worker hands over: 50 in ten seconds, without a herd of connects at the model."""
 
+MOVE_AGAIN_S: Final = 3.0
+
 GOODBYE_S: Final = 5.0
 """Left of the drain deadline for telling the remaining calls and for flushing the event log."""
+
+_NOT_OVER: Final = frozenset({None, Verdict.WORKER_STOPPED, Verdict.GATEWAY_LOST})
+"""A call that this worker gave up or leaves may live elsewhere, or go on: another worker answers for it."""
 
 _log = log.get(__name__)
 
@@ -99,7 +104,7 @@ class Host:
         metrics.CAPACITY.set(self._settings.worker_capacity)
         await self._bus.subscribe_audio(subjects.every_worker_up(self.worker), self._on_frame)
         await self._bus.subscribe(subjects.worker_ping(self.worker), self._on_ping)
-        await self._bus.subscribe(subjects.worker_assign(self.worker), self._on_assign)
+        await self._bus.subscribe(subjects.worker_assign(self.worker), self._places.on_request)
         await self._bus.subscribe(subjects.EVERY_HEARTBEAT, self._on_heartbeat)
         self._bus.on_audio_link(self._on_audio_link)
         await TreatmentDesk(self.worker, self._profiles).open(self._bus, self._settings.trunkline_region)
@@ -150,17 +155,25 @@ class Host:
         moving.cancel()
         for held in list(self._owned.live.values()):
             held.runner.apply(events.WorkerStopping())
-        await self._event_log.drained(GOODBYE_S)
+        if not await self._event_log.drained(max(GOODBYE_S, deadline - loop.time())):
+            raise ServiceError(
+                "events of calls were not acknowledged in time, and are lost; is JetStream well? See nats stream info EV"
+            )
 
     async def _move_calls(self) -> None:
-        """Ask the gateways to give each call to another worker, a few a second: each opens a model session."""
-        asked: set[str] = set()
+        """Ask the gateways to give each call to another worker, a few a second: each opens a model session.
+
+        A gateway that has heard it takes no harm from hearing it again; one that is new to the call has not.
+        """
+        asked_at: dict[str, float] = {}
+        loop = asyncio.get_running_loop()
         while True:
-            talking = (call_id for call_id, held in self._owned.live.items() if held.runner.can_move)
-            call_id = next((each for each in talking if each not in asked), None)
-            if call_id is not None:
-                asked.add(call_id)
-                self._owned.live[call_id].runner.move()
+            long_ago = loop.time() - MOVE_AGAIN_S
+            for call_id, held in self._owned.live.items():
+                if held.runner.can_move and asked_at.get(call_id, long_ago) <= long_ago:
+                    asked_at[call_id] = loop.time()
+                    held.runner.move()
+                    break
             await asyncio.sleep(1 / MOVES_PER_S)
 
     def _on_audio_link(self, is_up: bool) -> None:
@@ -184,7 +197,7 @@ class Host:
         held.runner.take_frame(frame)
 
     async def _on_ping(self, message: Msg) -> None:
-        consumed = {call_id: held.runner.line.consumed_seq for call_id, held in self._owned.live.items()}
+        consumed = {call_id: held.runner.consumed_seq for call_id, held in self._owned.live.items()}
         await message.respond(control.encode(PingReply(worker=self.worker, consumed=consumed)))
 
     async def _on_assign(self, message: Msg) -> None:
@@ -211,21 +224,49 @@ class Host:
         if held is not None and (request.kind is AssignKind.NEW or held.runner.request == request):
             # The same question again, because our answer was late: the answer is still yes.
             return ""
-        if held is not None:
-            if request.fence <= held.runner.fence:
-                return "owner"
-            held.runner.give_up("the gateway gave it up for lost")
+        if held is not None and request.fence <= held.runner.fence:
+            return "owner"
+        if request.call_id in self._taking:
+            return "taking"
+        refusal = self._refusal(calls_given_up=held is not None)
+        if refusal:
+            return refusal
+        self._taking.add(request.call_id)
+        try:
+            if held is not None:
+                held.runner.give_up("the gateway gave it up for lost")
+            past = None if _is_first(request) else Past()
+            if past is not None and request.kind is AssignKind.NEW:
+                await past.read(self._bus, request, LOG_READ_S)
+            owner = await self._bus.subscribe(subjects.owner(request.call_id), self._owned.on_request)
+            by_caller = await self._answer_for_caller(request)
+        finally:
+            self._taking.discard(request.call_id)
+        previous = self._owned.ended.pop(request.call_id, None)
+        if previous is not None:
+            await previous.owner.end()
+        runner = self._new_runner(request)
+        self._owned.live[request.call_id] = Held(runner, owner, by_caller)
+        metrics.CALLS_ACTIVE.set(len(self._owned.live))
+        self._access.took_call()
+        runner.start(past)
+        if past is not None and not past.is_read:
+            self._in_background(past.read(self._bus, request), "read-past")
+        return ""
+
+    def _refusal(self, *, calls_given_up: int) -> str:
+        """Return why no call can be taken; `calls_given_up` make room."""
         if self._draining:
             return "draining"
         if self._budget.is_spent:
             return "budget-spent"
-        if len(self._owned.live) + len(self._taking) >= self._settings.worker_capacity:
+        calls = len(self._owned.live) + len(self._taking) - calls_given_up
+        if calls >= self._settings.worker_capacity:
             return "full"
-        if not self._access.allows_new_call():
-            return "model"
-        if request.call_id in self._taking:
-            return "taking"
-        runner = CallRunner(
+        return "" if self._access.allows_new_call() else "model"
+
+    def _new_runner(self, request: AssignRequest) -> CallRunner:
+        return CallRunner(
             request,
             self.worker,
             self._profiles.agent_for(request.called),
@@ -239,25 +280,6 @@ class Host:
             self._on_finish,
             self._on_owned,
         )
-        past = None if _is_first(request) else Past()
-        if past is not None and request.kind is AssignKind.NEW:
-            await past.read(self._bus, request, LOG_READ_S)
-        self._taking.add(request.call_id)
-        try:
-            owner = await self._bus.subscribe(subjects.owner(request.call_id), self._owned.on_request)
-            by_caller = await self._answer_for_caller(request)
-        finally:
-            self._taking.discard(request.call_id)
-        previous = self._owned.ended.pop(request.call_id, None)
-        if previous is not None:
-            await previous.owner.end()
-        self._owned.live[request.call_id] = Held(runner, owner, by_caller)
-        metrics.CALLS_ACTIVE.set(len(self._owned.live))
-        self._access.took_call()
-        runner.start(past)
-        if past is not None and not past.is_read:
-            self._in_background(past.read(self._bus, request), "read-past")
-        return ""
 
     def _on_owned(self, runner: CallRunner) -> None:
         self._owned.live[runner.call_id].attach_seen = runner.fence.attach
@@ -297,8 +319,11 @@ class Host:
         return [held.runner for held in self._owned.live.values()]
 
     def _on_finish(self, runner: CallRunner) -> None:
-        held = self._owned.live.pop(runner.call_id)
-        if runner.verdict not in {None, Verdict.WORKER_STOPPED}:
+        held = self._owned.live[runner.call_id]
+        if held.runner is not runner:
+            return
+        del self._owned.live[runner.call_id]
+        if runner.verdict not in _NOT_OVER:
             self._owned.ended[runner.call_id] = held
         metrics.CALLS_ACTIVE.set(len(self._owned.live))
         self._changed.set()
@@ -339,6 +364,7 @@ class Host:
     async def _heartbeat(self) -> None:
         loop = asyncio.get_running_loop()
         subject = subjects.heartbeat(self.worker)
+        reconnects = self._bus.reconnects
         while True:
             beat = control.Heartbeat(
                 worker=self.worker,
@@ -349,6 +375,9 @@ class Host:
             )
             await self._bus.publish(subject, control.encode(beat))
             await self._match_queue_to_room()
+            if self._bus.reconnects != reconnects:
+                reconnects = self._bus.reconnects
+                await self._owned.ask_others()
             due = loop.time() + HEARTBEAT_S
             await asyncio.sleep(HEARTBEAT_S)
             if loop.time() > due + PAUSE_S:

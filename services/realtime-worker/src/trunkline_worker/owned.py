@@ -49,7 +49,7 @@ class Owned:
     async def ask_others(self) -> None:
         """After a time without a link, or without running: give up the calls that others own by now."""
         question = control.encode(OwnerRequest(op="owner", worker=self._worker))
-        for call_id in list(self.live):
+        for call_id in [*self.live, *self.ended]:
             await self._bus.publish(subjects.owner(call_id), question)
 
     async def on_request(self, message: Msg) -> None:
@@ -65,7 +65,7 @@ class Owned:
             return
         match request.op:
             case "owned":
-                self._on_owned(held, request)
+                await self._on_owned(held, request)
             case "owner":
                 if request.worker != self._worker:
                     await self._tell_owned(held.runner)
@@ -82,10 +82,14 @@ class Owned:
                 # Our answer to the offer came too late, and another worker was chosen.
                 held.runner.give_up("another worker was chosen")
 
-    def _on_owned(self, held: Held, request: OwnerRequest) -> None:
-        if request.worker != self._worker and request.fence > held.runner.fence:
-            metrics.CALLS_SUPERSEDED.inc()
-            held.runner.give_up("another worker owns it")
+    async def _on_owned(self, held: Held, request: OwnerRequest) -> None:
+        if request.worker == self._worker or request.fence <= held.runner.fence:
+            return
+        metrics.CALLS_SUPERSEDED.inc()
+        held.runner.give_up("another worker owns it")
+        if self.ended.pop(held.runner.call_id, None) is not None:
+            # What it was told here of its end is not true.
+            await held.owner.end()
 
     async def _tell_owned(self, runner: CallRunner) -> None:
         owned = OwnerRequest(op="owned", worker=self._worker, fence=runner.fence)
@@ -98,11 +102,13 @@ class Owned:
         if runner.finished or attach <= held.attach_seen or attach < runner.fence.attach:
             await message.respond(control.encode(self._reply(held, runner.fence, ok=False)))
             return
+        gateway = subjects.token(request.gateway)
         held.attach_seen = attach
         fence = runner.fence if runner.fence.attach == attach else Fence(attach, 1)
         # Before the agent speaks: the gateway buffers little of what comes ahead of this answer.
         await message.respond(control.encode(self._reply(held, fence, ok=True)))
-        runner.attach(fence, subjects.token(request.gateway), request.stream_sid)
+        runner.attach(fence, gateway, request.stream_sid)
+        await self._tell_owned(runner)
 
     def _reply(self, held: Held, fence: Fence, *, ok: bool) -> OwnerReply:
         runner = held.runner

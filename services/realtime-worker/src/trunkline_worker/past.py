@@ -68,7 +68,8 @@ class Past:
             older = [envelope.fence for envelope in envelopes if envelope.fence < request.fence]
             self._previous = str(max(older)) if older else ""
             metrics.LOG_READ_SECONDS.observe(asyncio.get_running_loop().time() - began)
-        self.is_read = True
+        finally:
+            self.is_read = True
         self._tell()
 
     def owned(self, request: AssignRequest) -> events.Owned:

@@ -32,14 +32,15 @@ class QueuePlaces:
             await asyncio.gather(*(place.end() for place in surplus))
             try:
                 while len(self._held) < wanted:
-                    place = await self._bus.subscribe(self._subject, self._on_request, subjects.ASSIGN_QUEUE)
+                    place = await self._bus.subscribe(self._subject, self.on_request, subjects.ASSIGN_QUEUE)
                     self._held.append(place)
             except NoAnswerError as error:
                 # The next heartbeat tries again.
                 _log.warning("worker-not-in-queue", places=len(self._held), wanted=wanted, why=str(error))
             metrics.QUEUE_PLACES.set(len(self._held))
 
-    async def _on_request(self, message: Msg) -> None:
+    async def on_request(self, message: Msg) -> None:
+        """Handle one request after another, by whatever way it came."""
         # Otherwise a gateway that asks again about one call, because we are slow, would hear that it is being taken.
         async with self._handling:
             await self._handler(message)

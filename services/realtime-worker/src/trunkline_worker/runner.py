@@ -14,20 +14,15 @@ import msgspec
 
 from trunkline_common import control, log, subjects
 from trunkline_common.call_events import (
-    CallEnded,
-    CallEvent,
-    ModelConnected,
-    ModelLost,
-    TurnLatency,
     Verdict,
 )
 from trunkline_common.control import AssignKind, AssignRequest, NextStep
 from trunkline_common.frames import FINAL, Fence, Frame, FrameKind
-from trunkline_worker import commands, events, metrics, realtime_refusals, usage_metrics
+from trunkline_worker import commands, events, metrics, usage_metrics
 from trunkline_worker.agent import Agent
 from trunkline_worker.alarm import Alarm
 from trunkline_worker.call import Call
-from trunkline_worker.call_life import State, ended
+from trunkline_worker.call_life import STOPPED_FOR_GOOD, State, ended
 from trunkline_worker.call_record import CallRecord
 from trunkline_worker.checkpoint import encode
 from trunkline_worker.downlink import Downlink
@@ -35,6 +30,7 @@ from trunkline_worker.event_log import EventLog
 from trunkline_worker.gateway_line import GatewayLine
 from trunkline_worker.gateways import Gateways
 from trunkline_worker.model_access import ModelAccess
+from trunkline_worker.model_link import STAND_BY_S
 from trunkline_worker.past import Past
 from trunkline_worker.prices import PriceList
 from trunkline_worker.session import Session
@@ -42,6 +38,9 @@ from trunkline_worker.settings import WorkerSettings
 from trunkline_worker.tool_runner import ToolRunner
 
 _log = log.get(__name__)
+
+TAKEOVER_STAND_BY_S: Final = 3.0
+"""The gateway says at once that the call is ours, or has given it to somebody else."""
 
 WRITTEN_S: Final = 1.0
 """For the log to acknowledge what a call that is handed over has written; the caller's words wait meanwhile."""
@@ -80,7 +79,7 @@ class CallRunner:
         self._agent = agent
         self._settings = settings
         self._event_log = event_log
-        self._record = CallRecord(request, event_log)
+        self._record = CallRecord(request, agent, event_log, access)
         self._last_words = b""
         self._letting_go: asyncio.Task[None] | None = None
         self._access = access
@@ -117,6 +116,11 @@ class CallRunner:
     def fence(self) -> Fence:
         """Under which this worker owns the call, or would."""
         return self.line.fence
+
+    @property
+    def consumed_seq(self) -> int:
+        """Of the last frame that the call has taken; a call that only stands by takes none."""
+        return -1 if self.stands_by else self.line.consumed_seq
 
     @property
     def can_move(self) -> bool:
@@ -165,7 +169,8 @@ class CallRunner:
                 self.line.send_to(subjects.token(self.request.gateway))
             self._past = past
             past.when_complete(self._take_over)
-            self._guarded(lambda: self._call.stand_by(now))
+            limit_s = STAND_BY_S if self.request.kind is AssignKind.HANDOVER else TAKEOVER_STAND_BY_S
+            self._guarded(lambda: self._call.stand_by(now, limit_s))
 
     def attach(self, fence: Fence, gateway: str, stream_sid: str) -> None:
         """A stream of this call is open at `gateway`; the one before it, if any, is told to go."""
@@ -209,6 +214,8 @@ class CallRunner:
         if event is None:
             return
         if isinstance(event, events.StreamStopped):
+            if self._letting_go is not None:
+                self._stop_letting_go(event.reason)
             self.line.close()
         self.apply(event)
 
@@ -220,6 +227,14 @@ class CallRunner:
             )
         self._send(FrameKind.CHECKPOINT, last_words, flags=FINAL)
         self.give_up(why)
+
+    def _stop_letting_go(self, reason: control.StopReason) -> None:
+        """The stream ended before another worker could go on: the call ends here."""
+        assert self._letting_go is not None
+        self._letting_go.cancel()
+        verdict = STOPPED_FOR_GOOD.get(reason, Verdict.STREAM_LOST)
+        self._record.write(ended(verdict, self._call.duration_ms, self._call.interruptions))
+        self._finish(verdict, NextStep.HANG_UP)
 
     def _take_over(self) -> None:
         past = self._past
@@ -233,6 +248,7 @@ class CallRunner:
         metrics.CALLS_TAKEN_OVER.labels(owned.cause).inc()
         items = len(owned.known.items)
         self._log.info("call-taken-over", fence=str(self.fence), cause=owned.cause, items=items)
+        self._detours = owned.known.detours
         self.apply(owned)
         for frame in past.waiting:
             self._apply_frame(frame)
@@ -275,7 +291,7 @@ class CallRunner:
                 told = control.Checkpoint(
                     needed_from_ms=needed_from_ms,
                     consumed_seq=self.line.consumed_seq,
-                    state=encode(checkpoint),
+                    state=encode(msgspec.structs.replace(checkpoint, detours=self._detours)),
                 )
                 if command.is_final:
                     self._last_words = control.encode(told)
@@ -289,9 +305,9 @@ class CallRunner:
                 else:
                     self.give_up(why)
             case commands.Record(event):
-                self._write(event)
+                self._record.write(event)
             case commands.RecordLatency(latency):
-                self._write_latency(latency)
+                self._record.write_latency(latency, time.perf_counter() - self._received_at)
             case commands.Count(measure, amount, detail):
                 metrics.MEASURES[measure].inc(amount)
                 if detail:
@@ -299,11 +315,11 @@ class CallRunner:
             case commands.OpenSession(number):
                 self._open_session(number)
             case commands.UseSession(number):
-                self._session_in_use = number
+                self._session_in_use = self._record.session_in_use = number
             case commands.CloseSession(number):
                 self._sessions.pop(number).close()
             case commands.RunTool(tool_call_id, request):
-                task = self._tool_runner.start(tool_call_id, request, self.apply)
+                task = self._tool_runner.start(tool_call_id, request, self.apply, self.line.heard)
                 self._tools[tool_call_id] = task
                 task.add_done_callback(lambda _: self._tools.pop(tool_call_id, None))
             case commands.CancelTool(tool_call_id):
@@ -330,33 +346,6 @@ class CallRunner:
     def _send(self, kind: FrameKind, payload: bytes = b"", generation: int = 0, flags: int = 0) -> None:
         self.line.send(kind, payload, generation=generation, flags=flags, received_at=self._received_at)
 
-    def _write(self, event: CallEvent) -> None:
-        match event:
-            case ModelConnected(connect_ms=connect_ms, cause=cause):
-                metrics.MODEL_CONNECT_SECONDS.labels(cause).observe(connect_ms / 1000)
-                self._access.session_began()
-            case ModelLost():
-                self._report_lost_model(event)
-            case CallEnded():
-                event = msgspec.structs.replace(event, events_expected=self._record.events + 1)
-        usage_metrics.count(event, self._agent.name)
-        self._record.append(event)
-
-    def _write_latency(self, latency: TurnLatency) -> None:
-        metrics.MODEL_SECONDS.observe(latency.model_ms / 1000)
-        metrics.RESPONSE_SECONDS.observe(latency.response_ms / 1000)
-        worker_ms = (time.perf_counter() - self._received_at) * 1000
-        self._write(msgspec.structs.replace(latency, worker_ms=worker_ms))
-
-    def _report_lost_model(self, lost: ModelLost) -> None:
-        metrics.MODEL_LOST.labels("fatal" if lost.fatal else "passing").inc()
-        self._access.session_lost(lost, self._agent.name, served=lost.session == self._session_in_use)
-        advice = realtime_refusals.advice(lost.reason)
-        if lost.fatal:
-            self._log.error("model-refused", reason=lost.reason, do=advice)
-        else:
-            self._log.warning("model-lost", reason=lost.reason, do=advice)
-
     def _open_session(self, number: int) -> None:
         delay_s = self._access.connect_delay_s()
         self._sessions[number] = Session(number, self._agent.model, self._settings, self.apply, delay_s)
@@ -369,9 +358,12 @@ class CallRunner:
     def _fail(self) -> None:
         if self.finished:
             return
+        if self.stands_by:
+            self.give_up("a fault")
+            return
         self._send(FrameKind.HANG_UP, control.encode(control.HangUp(next=_FAULT_NEXT)))
         self._close_sessions()
-        self._write(ended(Verdict.WORKER_ERROR, self._call.duration_ms, self._call.interruptions))
+        self._record.write(ended(Verdict.WORKER_ERROR, self._call.duration_ms, self._call.interruptions))
         self._finish(Verdict.WORKER_ERROR, _FAULT_NEXT)
 
     def _finish(self, verdict: Verdict, next_step: NextStep) -> None:

@@ -8,7 +8,7 @@ never reach a log.
 import asyncio
 import random
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import httpcore
@@ -40,6 +40,8 @@ _BODY_AT_ERROR_BYTES_MAX: Final = 4096
 _log = log.get(__name__)
 
 OnReturn = Callable[[ToolReturned], None]
+MayAct = Callable[[], Awaitable[None]]
+"""Returns once this worker is known to own the call still."""
 
 
 class _FailedError(Exception):
@@ -70,9 +72,15 @@ class ToolRunner:
             network_backend=ToolNetwork(hosts, resolve),
         )
 
-    def start(self, tool_call_id: str, request: HttpRequest, on_return: OnReturn) -> asyncio.Task[None]:
-        """Send a request; `on_return` hears of its end, unless the task is cancelled first."""
-        task = asyncio.create_task(self._run(tool_call_id, request, on_return), name="tool")
+    def start(
+        self, tool_call_id: str, request: HttpRequest, on_return: OnReturn, may_act: MayAct | None = None
+    ) -> asyncio.Task[None]:
+        """Send a request; `on_return` hears of its end, unless the task is cancelled first.
+
+        One that changes something waits for `may_act`.
+        """
+        waits = None if request.method == "GET" else may_act
+        task = asyncio.create_task(self._run(tool_call_id, request, on_return, waits), name="tool")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
@@ -85,21 +93,25 @@ class ToolRunner:
         await asyncio.gather(*running, return_exceptions=True)
         await self._pool.aclose()
 
-    async def _run(self, tool_call_id: str, request: HttpRequest, on_return: OnReturn) -> None:
+    async def _run(
+        self, tool_call_id: str, request: HttpRequest, on_return: OnReturn, may_act: MayAct | None
+    ) -> None:
         with metrics.TOOLS_RUNNING.track_inprogress():
             try:
-                returned = await self._call(tool_call_id, request)
+                returned = await self._call(tool_call_id, request, may_act)
             except Exception as error:  # noqa: BLE001 - the boundary of a request: the model gets an answer to each
                 # Without the text or a traceback: they may quote arguments.
                 _log.error("tool-fault", error=type(error).__name__)
                 returned = _failed(tool_call_id, _FailedError("The service cannot be called."))
         on_return(returned)
 
-    async def _call(self, tool_call_id: str, request: HttpRequest) -> ToolReturned:
+    async def _call(self, tool_call_id: str, request: HttpRequest, may_act: MayAct | None) -> ToolReturned:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + request.timeout_s
         try:
             async with asyncio.timeout_at(deadline):
+                if may_act is not None:
+                    await may_act()
                 for tried in range(1, TRIES_MAX + 1):
                     try:
                         status, result = await self._try(request)
