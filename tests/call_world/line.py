@@ -237,7 +237,7 @@ class Line:
         if command.ulaw in SOFT:
             voices = (voice.end_at for voice in stream.segments if voice.ms)
             assert all(end_at <= self._world.now for end_at in voices), "sound over a voice"
-            ahead_ms = 1000 * (stream.play_end_at - at)
+            ahead_ms = round(1000 * (stream.play_end_at - at), 3)
             assert ahead_ms <= FILLER_AHEAD_MS + 2_000 * self.jitter_s, f"{ahead_ms} ms of sound wait"
             stream.filler.append(segment)
             return
