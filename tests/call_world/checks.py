@@ -169,6 +169,9 @@ class Checks:
     def start_step(self, cause: object) -> None:
         """The commands of one event follow."""
         self._cause = cause
+        if isinstance(cause, events.CallerAudio | events.MarkPlayed):
+            # What was on its way when its gateway died: the call goes on as if that had only been slow.
+            self._attached = self._attached or self._world.call.state.value == "talking"
 
     def command(self, command: commands.Command) -> None:
         """Check one command before it is performed."""

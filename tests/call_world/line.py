@@ -191,7 +191,7 @@ class Line:
             if self.stream is stream:
                 world.tell(event)
 
-        world.after(stream.up_free_at - world.now, arrive)
+        world.at(stream.up_free_at, arrive)
 
     def _later(self, stream: Stream, delay_s: float, action: Callable[[], None]) -> None:
         self._world.after(delay_s, lambda: action() if stream.alive and not self._world.ended else None)

@@ -14,6 +14,7 @@ from trunkline_common.call_events import (
     CallerTurn,
     CallEvent,
     CallStarted,
+    CallTakenOver,
     DtmfReceived,
     Envelope,
     EventError,
@@ -44,6 +45,7 @@ DTMF = DtmfReceived(at_ms=5000)
 EVENTS: list[Any] = [
     CallStarted(caller="+15550100", called="+15550199", agent="desk", worker="wk-1"),
     CallAttached(gateway="gw-1", stream_sid="MZ01"),
+    CallTakenOver(worker="wk-2", cause="worker-lost", previous_fence="1.1", items=4, lost_ms=320.5),
     ModelConnected(session=1, model="m", session_id="sess_1", connect_ms=312.5, media_start_ms=40),
     ModelLost(session=1, reason="closed"),
     CallerTurn(
@@ -170,7 +172,7 @@ class TestOldAndNewPeers:
         assert open_envelope(decode(json.dumps(newer).encode())) == event
 
     def test_fields_that_an_old_writer_did_not_know_have_defaults(self) -> None:
-        older = json.loads(encode(sealed(EVENTS[4])))
+        older = json.loads(encode(sealed(EVENTS[5])))
         del older["v"], older["data"]["revision"]
 
         event = open_envelope(decode(json.dumps(older).encode()))

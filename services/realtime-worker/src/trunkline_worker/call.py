@@ -226,6 +226,7 @@ class Call:
             commands += self._dialogue.suspend(now)
         self.state = State.TALKING
         self._deadline = None
+        self._custody.stay()
         commands += [*self._rescue.ended("attached", now), *self._come_back(now)]
         commands += [*self._dialogue.resume(now), *self._greet_once(now)]
         return [*commands, *self._unless_lost(now)]

@@ -64,6 +64,10 @@ class Custody:
         """Return the checkpoint that is due, if one is."""
         return self._checkpoints.step(self._of_call, now)
 
+    def stay(self) -> None:
+        """Another stream carries the call: nobody is ready to go on with that one."""
+        self._yielding = Yielding(self._dialogue)
+
     def yield_soon(self, now: float) -> None:
         """Another owner is ready."""
         self._yielding.ask(now)

@@ -7,13 +7,16 @@ down go to the process's one queue (`downlink`).
 import asyncio
 from typing import Final
 
-from trunkline_common import control, subjects
+from trunkline_common import control, log, subjects
 from trunkline_common.frames import REPLAYED, Fence, Frame, FrameKind, Lateness, encode
 from trunkline_worker import events, metrics
 from trunkline_worker.downlink import Downlink
+from trunkline_worker.logged_once import LoggedOnce
 
 CALLER_LATE_MS_MAX: Final = 15_000
 """The caller's words are not stale after a stall, only late: as much as a gateway keeps is still heard, in order."""
+
+_log = log.get(__name__)
 
 
 class GatewayLine:
@@ -33,6 +36,7 @@ class GatewayLine:
         self._subject = ""
         self._seq = 0
         self._lateness = Lateness()
+        self._logged = LoggedOnce()
 
     def open(self, fence: Fence, gateway: str) -> None:
         """A stream is open at this gateway; frames of both directions are counted anew."""
@@ -72,7 +76,11 @@ class GatewayLine:
     def admits(self, frame: Frame) -> bool:
         """Return whether a frame up is of this owner, and new."""
         if frame.fence != self.fence:
-            metrics.FRAMES_REFUSED.labels("old-fence" if frame.fence < self.fence else "future-fence").inc()
+            reason = "old-fence" if frame.fence < self.fence else "future-fence"
+            metrics.FRAMES_REFUSED.labels(reason).inc()
+            if self._logged.is_first(reason):
+                fences = {"fence": str(frame.fence), "owner": str(self.fence)}
+                _log.warning("frames-refused", call_id=self._call_id, reason=reason, **fences)
             return False
         self.heard_at = self._loop.time()
         missing = frame.seq - self.consumed_seq - 1

@@ -21,12 +21,14 @@ from trunkline_common.control import (
     AssignRequest,
     PingReply,
 )
+from trunkline_common.frames import Fence
 from trunkline_common.service import Life
 from trunkline_worker import events, metrics, placement, session
 from trunkline_worker.budget_watch import BudgetWatch
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
 from trunkline_worker.gateways import Gateways
+from trunkline_worker.logged_once import LoggedOnce
 from trunkline_worker.model_access import ModelAccess
 from trunkline_worker.owned import Held, Owned
 from trunkline_worker.past import Past
@@ -91,6 +93,7 @@ class Host:
         )
         self._taking: set[str] = set()
         self._draining = False
+        self._logged = LoggedOnce()
         self._changed = asyncio.Event()
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -153,13 +156,14 @@ class Host:
 
     async def _move_calls(self) -> None:
         """Ask the gateways to give each call to another worker, a few a second: each opens a model session."""
-        asked: set[str] = set()
+        asked: set[tuple[str, Fence]] = set()
         while True:
-            talking = (call_id for call_id, held in self._owned.live.items() if held.runner.can_move)
-            call_id = next((each for each in talking if each not in asked), None)
-            if call_id is not None:
-                asked.add(call_id)
-                self._owned.live[call_id].runner.move()
+            talking = (each.runner for each in self._owned.live.values() if each.runner.can_move)
+            # Under another fence it is another gateway's stream, which was not asked.
+            runner = next((each for each in talking if (each.call_id, each.fence) not in asked), None)
+            if runner is not None:
+                asked.add((runner.call_id, runner.fence))
+                runner.move()
             await asyncio.sleep(1 / MOVES_PER_S)
 
     def _on_audio_link(self, is_up: bool) -> None:
@@ -175,10 +179,12 @@ class Host:
             frame = frames.decode(message.data)
         except frames.FrameError:
             metrics.FRAMES_REFUSED.labels("unreadable").inc()
+            self._log_once("unreadable", subjects.call_of_up(message.subject))
             return
         held = self._owned.live.get(subjects.call_of_up(message.subject))
         if held is None:
             metrics.FRAMES_REFUSED.labels("unknown-call").inc()
+            self._log_once("unknown-call", subjects.call_of_up(message.subject))
             return
         held.runner.take_frame(frame)
 
@@ -190,6 +196,8 @@ class Host:
         try:
             request = control.decode(message.data, AssignRequest)
             subjects.token(request.call_id)
+            if request.kind is AssignKind.HANDOVER:
+                subjects.token(request.gateway)
         except (control.ControlError, subjects.InvalidTokenError) as error:
             metrics.ASSIGNMENTS.labels("malformed").inc()
             _log.warning("assign-malformed", why=str(error))
@@ -211,7 +219,9 @@ class Host:
             # The same question again, because our answer was late: the answer is still yes.
             return ""
         if held is not None:
-            if request.fence <= held.runner.fence:
+            is_handover = request.kind is AssignKind.HANDOVER and not held.runner.stands_by
+            if is_handover or request.fence <= held.runner.fence:
+                # Asked to take it over from itself: it was still in the queue when its own request came around.
                 return "owner"
             held.runner.give_up("the gateway gave it up for lost")
         if self._draining:
@@ -289,6 +299,10 @@ class Host:
             # A call that is not counted is better than one that is not taken.
             _log.warning("call-uncounted", why=str(error))
             return None
+
+    def _log_once(self, reason: str, call_id: str) -> None:
+        if self._logged.is_first(reason, call_id):
+            _log.warning("frames-refused", call_id=call_id, reason=reason)
 
     # --- Bookkeeping
 
