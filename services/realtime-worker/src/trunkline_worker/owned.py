@@ -69,7 +69,7 @@ class Owned:
             return
         match request.op:
             case "owned":
-                self._on_owned(held, request)
+                await self._on_owned(held, request)
             case "owner":
                 if request.worker != self._worker:
                     await self._tell_owned(held.runner)
@@ -91,10 +91,16 @@ class Owned:
         if self._logged.is_first(reason, call_id):
             _log.warning("owner-request-refused", call_id=call_id, reason=reason, why=why)
 
-    def _on_owned(self, held: Held, request: OwnerRequest) -> None:
-        if request.worker != self._worker and request.fence > held.runner.fence:
+    async def _on_owned(self, held: Held, request: OwnerRequest) -> None:
+        runner = held.runner
+        if request.worker == self._worker or runner.finished:
+            return
+        if request.fence > runner.fence:
             metrics.CALLS_SUPERSEDED.inc()
-            held.runner.give_up("another worker owns it")
+            runner.give_up("another worker owns it")
+        elif request.fence < runner.fence:
+            # It asked while nobody heard it: after an outage not all links are back at once.
+            await self._tell_owned(runner)
 
     async def _tell_owned(self, runner: CallRunner) -> None:
         owned = OwnerRequest(op="owned", worker=self._worker, fence=runner.fence)
