@@ -226,7 +226,7 @@ class Worker:
             subject = subjects.owner(request.call_id)
             self._owned.append(await self._client.subscribe(subject, cb=self._on_owner_request))
             await self._client.flush()
-        reason = "" if self.taking else "full"
+        reason = "" if self.taking else "model"
         kind = control.AssignKind.NEW if self.mistakes else request.kind
         self.mistakes = max(self.mistakes - 1, 0)
         reply = AssignReply(ok=self.taking, worker=self.name, reason=reason, kind=kind)

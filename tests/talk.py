@@ -14,6 +14,7 @@ from trunkline_worker.commands import (
     Measure,
     Play,
     RecordLatency,
+    SendCheckpoint,
     SendToModel,
 )
 from trunkline_worker.dialogue import Dialogue
@@ -91,6 +92,11 @@ def played(following: list[Command]) -> list[Play]:
 def recorded(following: list[Command]) -> list[CallEvent]:
     """Return what goes to the event log."""
     return [command.event for command in following if isinstance(command, commands.Record)]
+
+
+def acts(following: list[Command]) -> list[Command]:
+    """Return what is done, without what the next owner is told of it."""
+    return [command for command in following if not isinstance(command, SendCheckpoint)]
 
 
 def counted(following: list[Command]) -> list[Measure]:

@@ -72,7 +72,7 @@ class Checks:
         self._open, self._configured = set(), set()
         self._active_response, self._asked_for_response = None, False
         self._speech_at_ms = {item: at for item, at in self._speech_at_ms.items() if item in self._positions}
-        self._manners.speaking = None
+        self._manners.session_changed()
         self._echoed.clear()
         owners = self._world.owners
         assert owners is not None
@@ -169,6 +169,9 @@ class Checks:
     def start_step(self, cause: object) -> None:
         """The commands of one event follow."""
         self._cause = cause
+        if isinstance(cause, events.CallerAudio | events.MarkPlayed):
+            # What was on its way when its gateway died: the call goes on as if that had only been slow.
+            self._attached = self._attached or self._world.call.state.value == "talking"
 
     def command(self, command: commands.Command) -> None:
         """Check one command before it is performed."""
@@ -188,7 +191,7 @@ class Checks:
             case commands.CloseSession(session):
                 self._open.remove(session)
                 if session == self._in_use:
-                    self._manners.speaking = None
+                    self._manners.session_changed()
                     self._in_use, self._first_in_use = None, False
                     # The next session hears again what was not written down.
                     self._speech_at_ms = {
@@ -235,11 +238,12 @@ class Checks:
         match event:
             case commands.AppendAudio(audio):
                 assert audio
-                self._manners.given(len(audio) // self._heard.bytes_per_ms)
+                live = isinstance(self._cause, events.CallerAudio)
+                self._manners.given(len(audio) // self._heard.bytes_per_ms, live=live)
                 limit_ms = BACKLOG_MS_MAX if self._first_in_use else RESTORED_MS_MAX
                 if isinstance(self._cause, events.SessionConfigured):
                     assert len(audio) <= limit_ms * self._heard.bytes_per_ms
-                if isinstance(self._cause, events.CallerAudio):
+                if live:
                     self._manners.given_frame(audio)
             case commands.CreateResponse():
                 assert self._active_response is None, "the model is answering already"

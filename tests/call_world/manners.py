@@ -29,8 +29,10 @@ class Manners:
         self._pause_ms = 0
         self._given_ms = 0
         """Audio for the model since the caller began to speak."""
+        self._opened_with_ms: int | None = None
+        """What the session was given at once, before the caller's live audio."""
         self._began_before = False
-        """The speech is older than the listening: how long it lasted is not known here."""
+        """The speech is older than the listening, or came in one piece: how long it lasted is not known here."""
 
     def voice(self, ulaw: bytes, gap_ms: int, *, listens: bool) -> None:
         """A frame of the caller's comes, after a gap in the timestamps, while a session listens or not."""
@@ -48,11 +50,17 @@ class Manners:
     def speech_started(self, item_id: str, audio_start_ms: int) -> None:
         """The model tells that the caller speaks."""
         self.speaking, self._given_ms = item_id, 0
-        self._began_before = audio_start_ms == 0
+        self._began_before = audio_start_ms == 0 or audio_start_ms < (self._opened_with_ms or 0)
 
-    def given(self, audio_ms: int) -> None:
-        """The model is given audio."""
+    def session_changed(self) -> None:
+        """Another session serves, or none."""
+        self.speaking, self._opened_with_ms = None, None
+
+    def given(self, audio_ms: int, *, live: bool) -> None:
+        """The model is given audio, as it comes or what was kept."""
         self._given_ms += audio_ms
+        if self._opened_with_ms is None:
+            self._opened_with_ms = 0 if live else audio_ms
 
     def given_frame(self, audio: bytes) -> None:
         """The model is given what a frame became."""

@@ -362,7 +362,7 @@ class ModelSession:
             return
         at = world.now + self._latency_s + world.random.uniform(0, self._jitter_s)
         self._says_at = max(self._says_at, at)
-        world.after(self._says_at - world.now, lambda: self._tell(event))
+        world.at(self._says_at, lambda: self._tell(event))
 
     def _new_id(self, letter: str) -> str:
         self._made += 1

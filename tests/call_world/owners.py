@@ -40,6 +40,8 @@ class Owners:
         self._mark_sent = self._mark_played = ""
         self._measured: events.LineMeasured | None = None
         self._stream: object = None
+        self._left: object = None
+        """The stream that carried the call when its owner was gone."""
 
     def begin(self) -> None:
         """Draw when workers die, or are to stop."""
@@ -100,22 +102,27 @@ class Owners:
 
     def _change(self, cause: str, after_s: float) -> None:
         self.away = True
+        self._left = self._world.line.stream
         self.changes += 1
         self._world.owner_gone()
         self._world.after(after_s, lambda: self._next(cause))
 
     def _next(self, cause: str) -> None:
         world = self._world
-        if not world.line.is_up:
-            # Nobody is left to go on for: the gateway has no stream any more.
+        if not self._has_stream:
             world.abandoned = True
             return
         world.new_owner()
         world.after(self._draw.choice([0.0, 0.01]), lambda: self._own(cause))
 
+    @property
+    def _has_stream(self) -> bool:
+        """The stream of the owner before is there: on another one, a call goes on from its log alone."""
+        return self._world.line.is_up and self._world.line.stream is self._left
+
     def _own(self, cause: str) -> None:
         world = self._world
-        if not world.line.is_up:
+        if not self._has_stream:
             world.abandoned = True
             return
         newest = self._newest

@@ -83,7 +83,11 @@ class World:
 
     def after(self, delay_s: float, action: Callable[[], object]) -> None:
         """Let something happen later."""
-        heapq.heappush(self._agenda, (self.now + max(delay_s, 0), next(self._order), action))
+        self.at(self.now + delay_s, action)
+
+    def at(self, at: float, action: Callable[[], object]) -> None:
+        """Let something happen at this time; of two things at one time the older is first."""
+        heapq.heappush(self._agenda, (max(at, self.now), next(self._order), action))
 
     def saw(self, what: str) -> None:
         """Remember that this happened."""

@@ -1,6 +1,6 @@
 """The sound that fills a silence of ours: when it plays, that it ends, and that no answer waits for it."""
 
-from talk import LOST, agent_speaks, caller_audio, caller_speaks, counted, greeted, played, talking
+from talk import LOST, acts, agent_speaks, caller_audio, caller_speaks, counted, greeted, played, talking
 
 from trunkline_worker import events
 from trunkline_worker.agent import Agent
@@ -83,7 +83,7 @@ def test_the_answer_does_not_wait_for_what_is_left_of_it() -> None:
     call = asked()
     run(call, 5.0, 8.0)
 
-    following = agent_speaks(call, 200, now=8.0)
+    following = acts(agent_speaks(call, 200, now=8.0))
 
     assert following[0] == ClearPlayback(1)
     assert following[1] == Play(1, b"\x21" * 1_600)
@@ -100,7 +100,7 @@ def test_the_caller_silences_it() -> None:
     call = asked()
     run(call, 5.0, 8.0)
 
-    assert call.handle(events.SpeechStarted(1, "U2", 0), now=8.0)[0] == ClearPlayback(1)
+    assert acts(call.handle(events.SpeechStarted(1, "U2", 0), now=8.0)) == [ClearPlayback(1)]
     assert played(run(call, 8.0, 12.0)) == []
 
 
@@ -132,7 +132,7 @@ def test_it_is_nobodys_speech() -> None:
     following = run(call, 5.0, 8.0)
 
     assert set(counted(following)) == {Measure.FILLER_MS}
-    assert call.handle(events.SpeechStarted(1, "U2", 0), now=8.0) == [ClearPlayback(1)]
+    assert acts(call.handle(events.SpeechStarted(1, "U2", 0), now=8.0)) == [ClearPlayback(1)]
     assert call.interruptions == 0
 
 

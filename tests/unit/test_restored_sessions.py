@@ -3,6 +3,7 @@
 from talk import (
     AGENT,
     LOST,
+    acts,
     agent_speaks,
     answered,
     caller_asks,
@@ -46,7 +47,7 @@ from trunkline_worker.model_link import (
 def test_a_lost_session_is_replaced_within_a_quarter_of_a_second() -> None:
     call = talking()
 
-    following = call.handle(LOST, now=5.0)
+    following = acts(call.handle(LOST, now=5.0))
 
     assert following[:2] == [CloseSession(1), Record(ModelLost(session=1, reason="close-1006"))]
     wake_at = call.wake_at()

@@ -149,7 +149,8 @@ def of_log(log: Iterable[CallEvent]) -> Checkpoint:
         position=position,
         items=items,
         owed=Request(Wish.ANSWER) if items and items[-1].speaker == "caller" else None,
-        greeted=greeted,
+        # Who was spoken with needs no greeting, though what the agent said was never written.
+        greeted=greeted or bool(items),
         agent_was_heard=agent_was_heard,
         interruptions=interruptions,
         signs=len(callers) + keys,

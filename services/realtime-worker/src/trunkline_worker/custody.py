@@ -18,7 +18,10 @@ GROWTH_S: Final = 0.5
 """Words and audio that only grow are told twice a second; anything else at once."""
 
 HEARD_LIVE_MS: Final = 1_500
-"""A session that lets go in a quiet moment has heard everything before this; it would have told of speech."""
+"""A session that lets go in a quiet moment has heard everything before this; it would have told of speech.
+
+Not one that was opened since: what it was given at once, it may not have looked at.
+"""
 
 YIELD_S: Final = 10.0
 """A call is let go in a quiet moment, or after so long in the middle of whatever happens: the process has to end."""
@@ -60,6 +63,10 @@ class Custody:
     def tell(self, now: float) -> list[Command]:
         """Return the checkpoint that is due, if one is."""
         return self._checkpoints.step(self._of_call, now)
+
+    def stay(self) -> None:
+        """Another stream carries the call: nobody is ready to go on with that one."""
+        self._yielding = Yielding(self._dialogue)
 
     def yield_soon(self, now: float) -> None:
         """Another owner is ready."""
@@ -111,8 +118,10 @@ class Checkpoints:
         """Return the final checkpoint, with the whole conversation."""
         dialogue = self._dialogue
         checkpoint = taken(dialogue, of_call, items_max=None)
-        if dialogue.in_session and dialogue.quiet:
-            told_ms = max(checkpoint.told_ms, checkpoint.media_ms - HEARD_LIVE_MS)
+        heard_ms = checkpoint.media_ms - HEARD_LIVE_MS
+        hears = dialogue.uplink.is_open and dialogue.uplink.opened_ms <= heard_ms
+        if dialogue.in_session and dialogue.quiet and hears:
+            told_ms = max(checkpoint.told_ms, heard_ms)
             checkpoint = msgspec.structs.replace(checkpoint, told_ms=told_ms)
         return SendCheckpoint(checkpoint, needed_from_ms(dialogue, checkpoint), is_final=True)
 

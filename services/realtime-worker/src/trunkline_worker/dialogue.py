@@ -33,7 +33,7 @@ from trunkline_worker.commands import (
     SetTurnDetection,
 )
 from trunkline_worker.conversation import Conversation
-from trunkline_worker.debt import CONTINUE, Debt, debt
+from trunkline_worker.debt import CONTINUE, UNNOTICED_MS, Debt, debt
 from trunkline_worker.due import earliest
 from trunkline_worker.filler import FillerSound
 from trunkline_worker.floor import Floor
@@ -100,6 +100,7 @@ class Dialogue:
         self.in_session = True
         if self.floor.hear_again_ms is not None:
             self.conversation.heard_again(self.floor.hear_again_ms)
+            self.uplink.told_ms = min(self.uplink.told_ms, self.floor.session_opened() + UNNOTICED_MS)
         if deaf:
             self.conversation.remember_callers()
             created = self.conversation.history.replay(self.gate.event_id, self.uplink.between)
@@ -212,7 +213,8 @@ class Dialogue:
     def on_model(self, event: events.ModelEvent, now: float) -> list[Command]:
         """Apply what the open session says."""
         assert not isinstance(event, events.LinkEvent), "the call handles its link to the model itself"
-        self.uplink.told_ms = self.media_ms
+        if not isinstance(event, events.ItemAdded):  # a replayed one says nothing of the audio behind it
+            self.uplink.told_ms = self.media_ms
         match event:
             case events.AudioDelta(_, response_id, item_id, audio):
                 return self._on_audio(response_id, item_id, audio, now)

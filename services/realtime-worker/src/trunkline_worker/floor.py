@@ -38,6 +38,12 @@ class Floor:
         self.unanswered_item = None
         self.owes = False
 
+    def session_opened(self) -> int:
+        """A session hears the caller again; return from which media time on: of that, nothing was taken yet."""
+        since_ms = self.hear_again_ms or 0
+        self.taken_ms = min(self.taken_ms, since_ms)
+        return since_ms
+
     def session_lost(self, hear_again_ms: int) -> None:
         """Whoever comes next hears the caller from this media time on."""
         self.hear_again_ms = hear_again_ms

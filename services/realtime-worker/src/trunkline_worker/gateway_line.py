@@ -11,6 +11,7 @@ from trunkline_common import control, log, subjects
 from trunkline_common.frames import REPLAYED, Fence, Frame, FrameKind, Lateness, encode
 from trunkline_worker import events, metrics
 from trunkline_worker.downlink import Downlink
+from trunkline_worker.logged_once import LoggedOnce
 
 HEARD_S_MAX: Final = 2.0
 """A gateway that has not been heard for so long may have given the call to another worker."""
@@ -39,8 +40,7 @@ class GatewayLine:
         self._subject = ""
         self._seq = 0
         self._lateness = Lateness()
-        self._refused: set[str] = set()
-        """Why frames of this call were refused, as far as it was logged."""
+        self._logged = LoggedOnce()
 
     def open(self, fence: Fence, gateway: str) -> None:
         """A stream is open at this gateway; frames of both directions are counted anew."""
@@ -80,7 +80,11 @@ class GatewayLine:
     def admits(self, frame: Frame) -> bool:
         """Return whether a frame up is of this owner, and new."""
         if frame.fence != self.fence:
-            self._refuse("old-fence" if frame.fence < self.fence else "future-fence", frame)
+            reason = "old-fence" if frame.fence < self.fence else "future-fence"
+            metrics.FRAMES_REFUSED.labels(reason).inc()
+            if self._logged.is_first(reason):
+                fences = {"fence": str(frame.fence), "owner": str(self.fence)}
+                _log.warning("frames-refused", call_id=self._call_id, reason=reason, **fences)
             return False
         self.heard_at = self._loop.time()
         self._was_heard.set()
@@ -92,12 +96,6 @@ class GatewayLine:
             metrics.FRAMES_LOST.inc(missing)
         self.consumed_seq = frame.seq
         return True
-
-    def _refuse(self, why: str, frame: Frame) -> None:
-        metrics.FRAMES_REFUSED.labels(why).inc()
-        if why not in self._refused:
-            self._refused.add(why)
-            _log.warning("frame-refused", call_id=self._call_id, why=why, fence=str(frame.fence))
 
     async def heard(self) -> None:
         """Wait until the gateway was heard a moment ago: a worker that was paused may have lost the call meanwhile."""

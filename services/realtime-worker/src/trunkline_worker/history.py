@@ -77,8 +77,9 @@ class History:
         """Go on where another owner of the call was."""
         for item in items:
             self._put(item)
-            if item.speaker == "note":
-                self._notes = max(self._notes, int(item.item_id.removeprefix("note_") or 0))
+            number = item.item_id.removeprefix("note_")
+            if item.speaker == "note" and number.isdecimal():
+                self._notes = max(self._notes, int(number))
 
     def take(self, turn: CallerTurn | AgentTurn) -> None:
         """Remember a turn, or what has become known of it."""

@@ -27,6 +27,7 @@ from trunkline_worker.budget_watch import BudgetWatch
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.event_log import EventLog
 from trunkline_worker.gateways import Gateways
+from trunkline_worker.logged_once import LoggedOnce
 from trunkline_worker.model_access import ModelAccess
 from trunkline_worker.owned import Held, Owned
 from trunkline_worker.past import Past
@@ -96,6 +97,7 @@ class Host:
         )
         self._taking: set[str] = set()
         self._draining = False
+        self._logged = LoggedOnce()
         self._changed = asyncio.Event()
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -189,10 +191,12 @@ class Host:
             frame = frames.decode(message.data)
         except frames.FrameError:
             metrics.FRAMES_REFUSED.labels("unreadable").inc()
+            self._log_once("unreadable", subjects.call_of_up(message.subject))
             return
         held = self._owned.live.get(subjects.call_of_up(message.subject))
         if held is None:
             metrics.FRAMES_REFUSED.labels("unknown-call").inc()
+            self._log_once("unknown-call", subjects.call_of_up(message.subject))
             return
         held.runner.take_frame(frame)
 
@@ -204,6 +208,8 @@ class Host:
         try:
             request = control.decode(message.data, AssignRequest)
             subjects.token(request.call_id)
+            if request.kind is AssignKind.HANDOVER:
+                subjects.token(request.gateway)
         except (control.ControlError, subjects.InvalidTokenError) as error:
             metrics.ASSIGNMENTS.labels("malformed").inc()
             _log.warning("assign-malformed", why=str(error))
@@ -224,8 +230,11 @@ class Host:
         if held is not None and (request.kind is AssignKind.NEW or held.runner.request == request):
             # The same question again, because our answer was late: the answer is still yes.
             return ""
-        if held is not None and request.fence <= held.runner.fence:
-            return "owner"
+        if held is not None:
+            is_handover = request.kind is AssignKind.HANDOVER and not held.runner.stands_by
+            if is_handover or request.fence <= held.runner.fence:
+                # Asked to take it over from itself: it was still in the queue when its own request came around.
+                return "owner"
         if request.call_id in self._taking:
             return "taking"
         refusal = self._refusal(calls_given_up=held is not None)
@@ -312,6 +321,10 @@ class Host:
             # A call that is not counted is better than one that is not taken.
             _log.warning("call-uncounted", why=str(error))
             return None
+
+    def _log_once(self, reason: str, call_id: str) -> None:
+        if self._logged.is_first(reason, call_id):
+            _log.warning("frames-refused", call_id=call_id, reason=reason)
 
     # --- Bookkeeping
 

@@ -47,6 +47,13 @@ CHECKPOINTS_UNREADABLE = Counter(
 CALLS_SUPERSEDED = Counter(
     "trunkline_worker_calls_superseded", "Calls given up because another worker owned them by then."
 )
+OWNER_REQUESTS_REFUSED = Counter(
+    "trunkline_worker_owner_requests_refused",
+    "Questions to the owner of a call that were refused: malformed, or an attach number that was used before.",
+    ["reason"],
+)
+for _reason in ("malformed", "attach-used"):
+    OWNER_REQUESTS_REFUSED.labels(_reason)
 ASSIGNMENTS = Counter("trunkline_worker_assignments", "Answers to gateways that offered a call.", ["answer"])
 
 UP_SECONDS = Histogram(

@@ -15,6 +15,7 @@ from trunkline_common.bus import Bus, Subscription
 from trunkline_common.control import OwnerReply, OwnerRequest, OwnerState
 from trunkline_common.frames import Fence
 from trunkline_worker import events, metrics
+from trunkline_worker.logged_once import LoggedOnce
 from trunkline_worker.runner import CallRunner
 
 _log = log.get(__name__)
@@ -41,6 +42,7 @@ class Owned:
         """Answered for until nobody can ask any more."""
         self._worker = worker
         self._bus = bus
+        self._logged = LoggedOnce()
 
     async def claim(self, runner: CallRunner) -> None:
         """A live call is ours: whoever still takes it for theirs, after a pause, is told."""
@@ -58,8 +60,10 @@ class Owned:
         held = self.live.get(call_id) or self.ended.get(call_id)
         try:
             request = control.decode(message.data, OwnerRequest)
-        except control.ControlError as error:
-            _log.warning("owner-request-malformed", call_id=call_id, why=str(error))
+            if request.op == "attach":
+                subjects.token(request.gateway)
+        except (control.ControlError, subjects.InvalidTokenError) as error:
+            self._refused("malformed", call_id, str(error))
             return
         if held is None or held.runner.stands_by:
             return
@@ -82,14 +86,24 @@ class Owned:
                 # Our answer to the offer came too late, and another worker was chosen.
                 held.runner.give_up("another worker was chosen")
 
+    def _refused(self, reason: str, call_id: str, why: str) -> None:
+        metrics.OWNER_REQUESTS_REFUSED.labels(reason).inc()
+        if self._logged.is_first(reason, call_id):
+            _log.warning("owner-request-refused", call_id=call_id, reason=reason, why=why)
+
     async def _on_owned(self, held: Held, request: OwnerRequest) -> None:
-        if request.worker == self._worker or request.fence <= held.runner.fence:
+        runner = held.runner
+        if request.worker == self._worker:
             return
-        metrics.CALLS_SUPERSEDED.inc()
-        held.runner.give_up("another worker owns it")
-        if self.ended.pop(held.runner.call_id, None) is not None:
-            # What it was told here of its end is not true.
-            await held.owner.end()
+        if request.fence > runner.fence:
+            metrics.CALLS_SUPERSEDED.inc()
+            runner.give_up("another worker owns it")
+            if self.ended.pop(runner.call_id, None) is not None:
+                # What it was told here of its end is not true.
+                await held.owner.end()
+        elif request.fence < runner.fence and not runner.finished:
+            # It asked while nobody heard it: after an outage not all links are back at once.
+            await self._tell_owned(runner)
 
     async def _tell_owned(self, runner: CallRunner) -> None:
         owned = OwnerRequest(op="owned", worker=self._worker, fence=runner.fence)
@@ -100,6 +114,7 @@ class Owned:
         attach = request.fence.attach
         runner = held.runner
         if runner.finished or attach <= held.attach_seen or attach < runner.fence.attach:
+            self._refused("attach-used", runner.call_id, f"attach {attach}, owned under {runner.fence}")
             await message.respond(control.encode(self._reply(held, runner.fence, ok=False)))
             return
         gateway = subjects.token(request.gateway)

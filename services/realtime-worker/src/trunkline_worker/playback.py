@@ -129,18 +129,12 @@ class Playback:
             # The newest audio is younger than what the other owner told last.
             sent[0].sent_ms, sent[0].complete = sent[1], False
             sent[0].generated_bytes = sent[1] * BYTES_PER_MS
+        self._foreign = {item.item_id for item in self._items}
         if played is not None:
             self._reached(*played)
         # The clock runs on from the last mark, and has come to what is unplayed by now.
         self._reached_at = now - max(self._lead_ms() - unplayed_ms, 0) / 1000
-        self._foreign = {item.item_id for item in self._items}
-        for item in self._items:
-            # The names of the marks in between are not known, only that there are some.
-            places = [*range(item.heard_ms + MARK_EVERY_MS, item.sent_ms, MARK_EVERY_MS), item.sent_ms]
-            for place_ms in places if item.heard_ms < item.sent_ms else ():
-                self._marks[f"{generation}:{item.item_id}:{place_ms}"] = _Mark(
-                    item, place_ms, self._reached_at
-                )
+        self._reckon_marks()
 
     def receive(self, response_id: str, item_id: str, audio: bytes, now: float) -> list[Command]:
         """Take a delta in the session's output format; return what goes to the gateway."""
@@ -190,6 +184,7 @@ class Playback:
         if place is not None and place[0].item_id in self._foreign and place[1] > place[0].heard_ms:
             self._reached_at = now - self.round_trip_ms / 1000
             self._reached(*place)
+            self._reckon_marks()
             return self._forward(now)
         if name not in self._marks:
             return None
@@ -210,16 +205,27 @@ class Playback:
 
     def _reached(self, reached: PlayingItem, position_ms: int) -> None:
         """Take a place in an item that another owner sent as heard, and everything before it."""
-        before = True
         for item in self._items:
             if item is reached:
                 item.heard_ms = min(max(item.heard_ms, position_ms), item.sent_ms)
                 break
             item.heard_ms = item.sent_ms
-        for name, mark in list(self._marks.items()):
-            before = before and mark.position_ms <= mark.item.heard_ms
-            if before:
-                del self._marks[name]
+
+    def _reckon_marks(self) -> None:
+        """Set marks for those of another owner: only that there are some, so far apart at most, is known of them.
+
+        Counted from the last echo, none is before the true one, whose echo the clock waits for.
+        """
+        own = {name: mark for name, mark in self._marks.items() if mark.item.item_id not in self._foreign}
+        self._marks.clear()
+        for item in self._items:
+            if item.item_id not in self._foreign:
+                continue
+            for heard_ms in range(item.heard_ms, item.sent_ms, MARK_EVERY_MS):
+                place_ms = min(heard_ms + MARK_EVERY_MS, item.sent_ms)
+                name = f"{self.generation}:{item.item_id}:{place_ms}"
+                self._marks[name] = _Mark(item, place_ms, self._reached_at)
+        self._marks.update(own)
 
     def take_heard(self) -> list[PlayingItem]:
         """Return the items that were fully heard since this was last asked."""

@@ -225,6 +225,9 @@ class CallRunner:
             self._log.warning(
                 "event-log-behind", do="see whether JetStream is well; the next owner goes on without"
             )
+        if self.finished:
+            # Another worker took the call meanwhile.
+            return
         self._send(FrameKind.CHECKPOINT, last_words, flags=FINAL)
         self.give_up(why)
 

@@ -67,6 +67,8 @@ class Uplink:
         """A session takes audio."""
         self.told_ms = 0
         """Media time at which the model last said anything: of what it was sent since, it may have noticed nothing."""
+        self.opened_ms = 0
+        """Media time at which the session was first given audio: what is older it got in one piece."""
         self._kept: deque[tuple[float, bytes]] = deque()
         """The last of the caller's audio by media time, sent or not."""
         self._kept_bytes = 0
@@ -163,6 +165,7 @@ class Uplink:
         It is what no session was sent yet; with `since_ms`, everything from that media time on.
         """
         self.is_open = True
+        self.opened_ms = self.media_end_ms
         self._session_ms = 0.0
         self._filled_ms = 0
         self._anchors = []

@@ -1,0 +1,81 @@
+"""A worker that stops hands its calls over, one to another, or gives them back; the test plays the gateway."""
+
+import signal
+from pathlib import Path
+
+from integration.test_worker import Gateway, gateway
+from owners import Owner, ask, attached, running_worker
+
+from trunkline_common import control
+from trunkline_common.call_events import CallEnded, CallTakenOver
+from trunkline_common.control import AssignKind, NextStep
+from trunkline_common.frames import FINAL, Fence, FrameKind
+from trunkline_local.nats_server import NatsServer
+from trunkline_simulators.openai_server import ServerOptions, run_server
+
+__all__ = ["gateway"]
+
+SECOND = Fence(1, 2)
+
+
+async def test_a_call_is_handed_over_when_its_worker_stops(
+    nats_server: NatsServer, gateway: Gateway, tmp_path: Path
+) -> None:
+    async with (
+        run_server(ServerOptions()) as model,
+        running_worker(nats_server, tmp_path, "stopping", model.url, WORKER_DRAIN_S="20") as stopping,
+    ):
+        old = await attached(gateway)
+        async with running_worker(nats_server, tmp_path, "next", model.url):
+            stopping.process.send_signal(signal.SIGTERM)
+            await old.next_frame(FrameKind.MOVE)
+            candidate = Owner(gateway, (await ask(gateway, AssignKind.HANDOVER, SECOND)).worker, SECOND)
+            # The old owner goes on meanwhile: its marks come, and are played.
+            ready = await candidate_ready(gateway, old, candidate)
+            await old.send(FrameKind.YIELD)
+            last_words = await old.next_frame(FrameKind.CHECKPOINT)
+            while not last_words.flags & FINAL:
+                last_words = await old.next_frame(FrameKind.CHECKPOINT)
+            await candidate.own(old, is_final=True)
+            await candidate.next_frame(FrameKind.CHECKPOINT)
+            taken_over = await gateway.next_event(CallTakenOver)
+            code = await stopping.process.exited()
+            owner = await gateway.who()
+
+    assert ready
+    assert code == 0
+    assert (owner.worker, owner.fence) == (candidate.worker, SECOND)
+    assert isinstance(taken_over, CallTakenOver)
+    assert (taken_over.cause, taken_over.previous_fence) == ("handover", "1.1")
+
+
+async def test_calls_that_nobody_takes_are_given_back_at_the_deadline(
+    nats_server: NatsServer, gateway: Gateway, tmp_path: Path
+) -> None:
+    async with (
+        run_server(ServerOptions()) as model,
+        running_worker(nats_server, tmp_path, "stopping", model.url, WORKER_CAPACITY="2") as stopping,
+    ):
+        owners = [await attached(gateway, "CA" + digit * 32) for digit in "12"]
+        stopping.process.send_signal(signal.SIGTERM)
+        seen: list[Frame] = []
+        while [frame.kind for frame in seen].count(FrameKind.HANG_UP) < 2:
+            seen.append(await gateway.frames.get())
+        code = await stopping.process.exited()
+        ended = await gateway.next_event(CallEnded)
+
+    assert len(owners) == [frame.kind for frame in seen].count(FrameKind.MOVE) == 2, "each is asked for once"
+    told = [control.decode(each.payload, control.HangUp) for each in seen if each.kind == FrameKind.HANG_UP]
+    assert {each.next for each in told} == {NextStep.FALLBACK}
+    assert isinstance(ended, CallEnded)
+    assert ended.reason == "worker-stopped"
+    assert code == 0
+
+
+async def candidate_ready(gateway: Gateway, old: Owner, candidate: Owner) -> bool:
+    """Take frames of both until the candidate says that it could go on."""
+    while True:
+        frame = await gateway.frames.get()
+        if frame.fence == candidate.fence:
+            return frame.kind == FrameKind.READY
+        await old.note(frame)
