@@ -205,7 +205,7 @@ class Call:
         if self.state is not State.STANDING_BY:
             return []
         self.state = State.TALKING
-        self._deadline = None
+        self._deadline, self._gateway_heard_at = None, now
         same_stream = owned.known.stream_shift_ms is not None
         commands = [*self._custody.take_over(owned, now), *self._model.go(now)]
         commands += [*self._dialogue.resume(now, same_stream=same_stream), *self._greet_once(now)]

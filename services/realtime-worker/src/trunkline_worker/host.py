@@ -91,6 +91,8 @@ class Host:
         )
         self._taking: set[str] = set()
         self._draining = False
+        self._hears = True
+        """The audio link is up: without one, no call can be carried."""
         self._changed = asyncio.Event()
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -163,6 +165,8 @@ class Host:
             await asyncio.sleep(1 / MOVES_PER_S)
 
     def _on_audio_link(self, is_up: bool) -> None:
+        self._hears = is_up
+        self._in_background(self._match_queue_to_room(), "match-queue")
         for held in list(self._owned.live.values()):
             held.runner.apply(events.BusChanged(is_up))
         if is_up:
@@ -216,6 +220,8 @@ class Host:
             held.runner.give_up("the gateway gave it up for lost")
         if self._draining:
             return "draining"
+        if not self._hears:
+            return "no-audio-link"
         if self._budget.is_spent:
             return "budget-spent"
         if len(self._owned.live) + len(self._taking) >= self._settings.worker_capacity:
@@ -331,7 +337,10 @@ class Host:
         return placement.places(
             capacity - len(self._owned.live),
             capacity,
-            may_take=not self._draining and not self._budget.is_spent and self._access.allows_new_call(),
+            may_take=self._hears
+            and not self._draining
+            and not self._budget.is_spent
+            and self._access.allows_new_call(),
             on_trial=self._access.is_on_trial,
         )
 
