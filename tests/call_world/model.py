@@ -17,7 +17,7 @@ from trunkline_common.call_events import Usage
 from trunkline_worker import commands, events
 
 if TYPE_CHECKING:
-    from call_world.world import World
+    from call_world.surroundings import Surroundings
 
 BLOCK_MS = 20
 PREFIX_MS = 300
@@ -51,7 +51,7 @@ class Response:
 class ModelSession:
     """One socket to the model."""
 
-    def __init__(self, world: World, number: int) -> None:
+    def __init__(self, world: Surroundings, number: int) -> None:
         self.number = number
         self.items: dict[str, Item] = {}
         self.alive = True
@@ -79,7 +79,7 @@ class ModelSession:
     def open(self) -> None:
         """Connect, or fail to in one of the ways that were seen."""
         world, draw = self._world, self._world.random
-        fate = draw.random()
+        fate = 1.0 if world.is_kind else draw.random()
         delay_s = draw.choice([0.02, 0.1, 0.5, 2.0])
         if fate < 0.05:
             return
@@ -89,7 +89,7 @@ class ModelSession:
             world.after(delay_s, lambda: self._lose("invalid_api_key", fatal=True))
         else:
             world.after(delay_s, lambda: self._say(events.SessionCreated(self.number, f"sess_{self.number}")))
-            if draw.random() < 0.1:
+            if not world.is_kind and draw.random() < 0.1:
                 world.after(draw.uniform(0.1, 12), self._drop)
 
     def _drop(self) -> None:
@@ -105,7 +105,7 @@ class ModelSession:
 
     def _configure(self, command: commands.ConfigureSession) -> None:
         draw = self._world.random
-        fate = draw.random()
+        fate = 1.0 if self._world.is_kind else draw.random()
         if fate < 0.01:
             self._say(
                 events.ModelError(self.number, "unknown_parameter", fatal=False, event_id=command.event_id)
@@ -209,7 +209,7 @@ class ModelSession:
             words = None if fate < 0.1 else "what the caller said"
             said = events.CallerText(self.number, item_id, words)
             self._world.after(draw.choice([0.05, 0.3, 1.5, 6.0, 15.0]), lambda: self._say(said))
-        if self._response is None and self._answers and draw.random() < 0.95:
+        if self._response is None and self._answers and (self._world.is_kind or draw.random() < 0.95):
             self._respond()
 
     # --- What it answers
@@ -218,7 +218,8 @@ class ModelSession:
         draw = self._world.random
         response = Response(self._new_id("R"))
         self._response = response
-        response.steps = self._answer(response) if draw.random() < 0.95 else self._fail(response)
+        answers = self._world.is_kind or draw.random() < 0.95
+        response.steps = self._answer(response) if answers else self._fail(response)
         if draw.random() < 0.1:
             trip = events.SessionRoundTrip(self.number, draw.uniform(1, 80))
             self._say(trip)
@@ -317,7 +318,7 @@ class ModelSession:
         self._response = None
         for item_id in list(response.unfinished):
             for _ in range(draw.choice([0, 0, 1, 3])):
-                audio = b"\x33" * (250 * self._bytes_per_ms)
+                audio = self._world.voice * (250 * self._bytes_per_ms)
                 self.items[item_id].sent_bytes += len(audio)
                 self._say(events.AudioDelta(self.number, response.response_id, item_id, audio))
             for event in self._end_of(response, item_id):
@@ -342,7 +343,7 @@ class ModelSession:
         left = length_ms * self._bytes_per_ms
         size = 90 * self._bytes_per_ms + 1
         while left > 0:
-            yield b"\x33" * min(size, left)
+            yield self._world.voice * min(size, left)
             left -= size
             size = 250 * self._bytes_per_ms + self._world.random.choice([0, 1, 7])
 
@@ -366,13 +367,10 @@ class ModelSession:
 
     def _new_id(self, letter: str) -> str:
         self._made += 1
-        changes = self._world.owners.changes if self._world.owners else 0
-        return f"{letter}{self.number + 100 * changes}_{self._made}"
+        return f"{letter}{self.number + self._world.ids_from}_{self._made}"
 
     def _tell(self, event: events.ModelEvent) -> None:
-        # Of a worker that is no more, nobody reads the sockets.
-        if self._world.sessions.get(self.number) is self:
-            self._world.tell(event)
+        self._world.hear(self, event)
 
 
 def _is_loud(block: bytes, audio_path: events.AudioPath) -> bool:

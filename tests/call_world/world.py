@@ -55,6 +55,8 @@ class World:
         self.session_max_s = self.random.choice([10.0, 3_300.0, 3_300.0, 3_300.0])
         self.owners = Owners(self) if owners_change else None
         self.generation = 0
+        self.is_kind = False
+        self.voice = b"\x33"
         self.abandoned = False
         """The call lost its worker and its line: no core is left to end it."""
         self.call = new_call(self)
@@ -73,6 +75,11 @@ class World:
     def ended(self) -> bool:
         """The call is over."""
         return self.call.state is State.ENDED
+
+    @property
+    def ids_from(self) -> int:
+        """No two workers' sessions make the same ids."""
+        return 100 * self.owners.changes if self.owners else 0
 
     def last_steps(self) -> str:
         """Return what happened last, without the caller's frames, one event on a line."""
@@ -145,6 +152,11 @@ class World:
         """Another worker gets ready."""
         self.call = new_call(self)
         self._follow("stand by", self.call.stand_by(self.now))
+
+    def hear(self, session: ModelSession, event: events.ModelEvent) -> None:
+        """Hear a session; of a worker that is no more, nobody reads the sockets."""
+        if self.sessions.get(session.number) is session:
+            self.tell(event)
 
     def tell(self, event: events.Event) -> None:
         """Give the call an event, check what follows, and let it happen."""

@@ -9,7 +9,7 @@ from owners import Owner, ask, attached, running_worker
 from trunkline_common import control
 from trunkline_common.call_events import CallEnded, CallTakenOver
 from trunkline_common.control import AssignKind, NextStep
-from trunkline_common.frames import FINAL, Fence, FrameKind
+from trunkline_common.frames import FINAL, Fence, Frame, FrameKind
 from trunkline_local.nats_server import NatsServer
 from trunkline_simulators.openai_server import ServerOptions, run_server
 

@@ -227,6 +227,8 @@ class Redirect(_Message, frozen=True, kw_only=True):
     started_at_ms: Annotated[int, msgspec.Meta(ge=0)]
     detours: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)] = 0
     """How many streams ended for a transfer or for DTMF; these do not count as lost."""
+    worker: str = ""
+    """Who asks. Once another one owns the call, it was asked by mistake, after a pause; empty: a worker that does not say."""
 
 
 class RedirectReply(_Message, frozen=True, kw_only=True):

@@ -110,4 +110,6 @@ class Redirects:
         except (NobodyListensError, NoAnswerError, ControlError):
             # Whoever asked is gone: nobody would know what to do with the stream.
             return False
+        if redirect.worker and redirect.worker != owner.worker:
+            return False
         return owner.state == "active" and owner.fence.attach < redirect.attach

@@ -98,6 +98,8 @@ class Host:
         self._taking: set[str] = set()
         self._draining = False
         self._logged = LoggedOnce()
+        self._hears = True
+        """The audio link is up: without one, no call can be carried."""
         self._changed = asyncio.Event()
         self._endings: set[asyncio.Task[None]] = set()
 
@@ -179,6 +181,8 @@ class Host:
             await asyncio.sleep(1 / MOVES_PER_S)
 
     def _on_audio_link(self, is_up: bool) -> None:
+        self._hears = is_up
+        self._in_background(self._match_queue_to_room(), "match-queue")
         for held in list(self._owned.live.values()):
             held.runner.apply(events.BusChanged(is_up))
         if is_up:
@@ -267,6 +271,8 @@ class Host:
         """Return why no call can be taken; `calls_given_up` make room."""
         if self._draining:
             return "draining"
+        if not self._hears:
+            return "no-audio-link"
         if self._budget.is_spent:
             return "budget-spent"
         calls = len(self._owned.live) + len(self._taking) - calls_given_up
@@ -370,7 +376,10 @@ class Host:
         return placement.places(
             capacity - len(self._owned.live),
             capacity,
-            may_take=not self._draining and not self._budget.is_spent and self._access.allows_new_call(),
+            may_take=self._hears
+            and not self._draining
+            and not self._budget.is_spent
+            and self._access.allows_new_call(),
             on_trial=self._access.is_on_trial,
         )
 

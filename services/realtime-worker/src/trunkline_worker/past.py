@@ -18,6 +18,8 @@ READ_S: Final = 0.5
 WAITING_FRAMES_MAX: Final = 2_000
 """What a gateway kept of the caller, 15 s, and what comes while the log is read."""
 
+_BEFORE_ALL: Final = frozenset({FrameKind.OWN, FrameKind.REVOKE})
+
 _log = log.get(__name__)
 
 
@@ -49,6 +51,13 @@ class Past:
         else:
             metrics.FRAMES_REFUSED.labels("late").inc()
         return True
+
+    def misses_own(self, frame: Frame) -> bool:
+        """Whether the gateway's word that the call is ours was lost on the way: it comes before everything else.
+
+        What follows must not count as consumed then. The gateway finds the call stuck, and gives its word again.
+        """
+        return self.own is None and frame.kind not in _BEFORE_ALL
 
     @property
     def is_complete(self) -> bool:

@@ -76,6 +76,7 @@ class CallRunner:
         self.verdict: Verdict | None = None
         self.line = GatewayLine(request.call_id, request.fence, downlink)
         self.request = request
+        self._worker = worker
         self._agent = agent
         self._settings = settings
         self._event_log = event_log
@@ -196,6 +197,9 @@ class CallRunner:
 
     def take_frame(self, frame: Frame) -> None:
         """Apply a frame from the gateway; refuse one of another owner, or one that is too late to matter."""
+        if self._past is not None and self._past.misses_own(frame):
+            metrics.FRAMES_REFUSED.labels("unowned").inc()
+            return
         if not self.line.admits(frame):
             return
         if frame.kind == FrameKind.REVOKE:
@@ -339,6 +343,7 @@ class CallRunner:
                     attach=self.fence.attach + 1,
                     started_at_ms=self.started_at_ms,
                     detours=self._detours,
+                    worker=self._worker,
                 )
                 self._gateways.ask_for_redirect(redirect, self.apply)
             case commands.RecordOrphan(seconds, end):

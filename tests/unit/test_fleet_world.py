@@ -1,0 +1,38 @@
+"""Several services in a world drawn from a seed: what must hold is in `fleet_world/checks.py`.
+
+`TRUNKLINE_FLEET_SEEDS=n` runs n seeds instead of the default. A failure names its seed and shows the last steps;
+`TRUNKLINE_FLEET_SEED=n` runs that one alone, and a seed that found a fault joins `PAST_FAILURES`.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
+from fleet_world.world import World
+
+SEEDS = int(os.environ.get("TRUNKLINE_FLEET_SEEDS", "40"))
+ONE_SEED = os.environ.get("TRUNKLINE_FLEET_SEED")
+CHUNKS = 8
+"""So that pytest-xdist can spread the seeds."""
+
+EVERY_SEED = [range(chunk, SEEDS, CHUNKS) for chunk in range(CHUNKS)]
+
+PAST_FAILURES: dict[int, str] = {}
+
+
+@pytest.mark.parametrize("seeds", EVERY_SEED if ONE_SEED is None else [[int(ONE_SEED)]], ids=str)
+def test_every_seed_keeps_the_rules_of_the_fleet(seeds: Iterable[int]) -> None:
+    for seed in seeds:
+        run(seed)
+
+
+def run(seed: int) -> Counter[str]:
+    world = World(seed)
+    try:
+        world.run()
+    except Exception as error:
+        raise AssertionError(
+            f"{error}\n{world.last_steps()}\nseed {seed}: TRUNKLINE_FLEET_SEED={seed} replays it"
+        ) from error
+    return world.seen
