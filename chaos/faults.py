@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from chaos.fleet import Fleet
 
@@ -36,7 +36,7 @@ class Fault:
     strikes: Strikes
     """Among what the victim is drawn."""
     lasts_s: tuple[float, float]
-    """From `inject` to `heal`: at least, at most."""
+    """From `inject` to `end`: at least, at most."""
     inject: Act
     """Returns as soon as it has happened."""
     heal: Act
@@ -45,6 +45,8 @@ class Fault:
     """Done before, while nothing is wrong yet."""
     gap_max_s: float | None = None
     """What the 99th percentile of the voice gaps may be; None: only that nothing is lost."""
+    end: Act = _nothing
+    """Returns as soon as the fault itself is over; what `heal` waits for is recovery."""
     gap_is_after: bool = False
     """The gap counts from the end of the fault on: while it lasts nobody can speak."""
     turns_away: bool = False
@@ -84,7 +86,12 @@ async def _kill_nats(fleet: Fleet, victim: str) -> None:
 
 
 async def _restart_nats(fleet: Fleet, victim: str) -> None:
-    await fleet.nats.restart(*fleet.nodes(victim))
+    # Not the cluster's own way, which waits until it has elected its leaders.
+    await asyncio.gather(*(fleet.nats.servers[number].restart() for number in fleet.nodes(victim)))
+
+
+async def _await_nats(fleet: Fleet, _victim: str) -> None:
+    await fleet.nats.until_whole()
     await fleet.wait_until_ready()
 
 
@@ -96,8 +103,6 @@ async def _freeze_nats(fleet: Fleet, victim: str) -> None:
 async def _thaw_nats(fleet: Fleet, victim: str) -> None:
     for number in fleet.nodes(victim):
         fleet.nats.send_signal(number, signal.SIGCONT)
-    await fleet.nats.until_whole()
-    await fleet.wait_until_ready()
 
 
 async def _kill_postgres(fleet: Fleet, _victim: str) -> None:
@@ -138,9 +143,22 @@ def _let_through(server: str) -> Act:
     return let_through
 
 
-def _all_of_nats(lasts_s: tuple[float, float], inject: Act, heal: Act, about: str) -> Fault:
+_KILL: Final = (_kill_nats, _restart_nats)
+_HANG: Final = (_freeze_nats, _thaw_nats)
+
+
+def _of_nats(
+    strikes: Strikes, lasts_s: tuple[float, float], acts: tuple[Act, Act], about: str, **more: Any
+) -> Fault:
+    inject, end = acts
+    is_all = strikes == "nats"
     return Fault(
-        "nats", lasts_s, inject, heal, gap_max_s=1.0, gap_is_after=True, turns_away=True, about=about
+        *(strikes, lasts_s, inject, _await_nats),
+        end=end,
+        gap_is_after=is_all,
+        turns_away=is_all,
+        about=about,
+        **more,
     )
 
 
@@ -165,21 +183,16 @@ FAULTS: Final = {
     "transcripts-hang": Fault(
         "transcripts", HANG_S, _freeze, _thaw, gap_max_s=0.1, about="SIGSTOP, then SIGCONT"
     ),
-    "nats-node-kill": Fault(
-        "nats-node", RESTART_S, _kill_nats, _restart_nats, gap_max_s=0.1, about="one of three, SIGKILL"
+    "nats-node-kill": _of_nats(
+        "nats-node", RESTART_S, _KILL, gap_max_s=0.1, about="one of three, SIGKILL, started again"
     ),
-    "nats-node-hang": Fault(
-        "nats-node", NODE_HANG_S, _freeze_nats, _thaw_nats, gap_max_s=3.0, about="one of three, SIGSTOP"
+    "nats-node-hang": _of_nats(
+        "nats-node", NODE_HANG_S, _HANG, gap_max_s=3.0, about="one of three, SIGSTOP, then SIGCONT"
     ),
-    "nats-kill": _all_of_nats(RESTART_S, _kill_nats, _restart_nats, "all of it"),
-    "nats-hang": _all_of_nats(HANG_S, _freeze_nats, _thaw_nats, "all of it"),
-    "nats-away": _all_of_nats(AWAY_S, _kill_nats, _restart_nats, "all of it, 10 s"),
-    "nats-away-long": Fault(
-        *("nats", AWAY_LONG_S, _kill_nats, _restart_nats),
-        turns_away=True,
-        gives_up=True,
-        about="all of it, 60 s",
-    ),
+    "nats-kill": _of_nats("nats", RESTART_S, _KILL, gap_max_s=1.0, about="all of it, SIGKILL"),
+    "nats-hang": _of_nats("nats", HANG_S, _HANG, gap_max_s=1.0, about="all of it, SIGSTOP"),
+    "nats-away": _of_nats("nats", AWAY_S, _KILL, gap_max_s=1.0, about="all of it, 10 s"),
+    "nats-away-long": _of_nats("nats", AWAY_LONG_S, _KILL, gives_up=True, about="all of it, 60 s"),
     "postgres-kill": Fault(
         "postgres", RESTART_S, _kill_postgres, _restart_postgres, gap_max_s=0.1, about="immediate shutdown"
     ),

@@ -45,6 +45,7 @@ async def carry_out(fleet: Fleet, planned: Sequence[Planned], progress: Progress
         )
         await fault.inject(fleet, victim)
         await asyncio.sleep(lasts_s)
+        await fault.end(fleet, victim)
         fleet.history.add("healing", number=each.number)
         await fault.heal(fleet, victim)
         fleet.history.add("healed", number=each.number)

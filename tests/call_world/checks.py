@@ -15,7 +15,7 @@ from trunkline_common.control import StopReason
 from trunkline_worker import commands, events
 from trunkline_worker.call_life import LINGER_S
 from trunkline_worker.filler import SOFT
-from trunkline_worker.playback import FRAME_BYTES
+from trunkline_worker.playing_item import FRAME_BYTES
 from trunkline_worker.uplink import BACKLOG_MS_MAX, RESTORED_MS_MAX
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Checks:
                     self._agent_was_heard = True
             case events.Tick() | events.KeyPressed() | events.LineMeasured() | events.WorkerStopping():
                 pass
-            case events.YieldAsked() | events.BusChanged():
+            case events.YieldAsked() | events.BusChanged() | events.PlaybackLost():
                 pass
             case events.Owned():
                 # What was not answered comes again.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from trunkline_common.call_events import AgentTurn
 from trunkline_worker.beliefs import TRUNCATE_MARGIN_MS
-from trunkline_worker.playback import MARK_EVERY_MS
+from trunkline_worker.playing_item import MARK_EVERY_MS
 
 if TYPE_CHECKING:
     from call_world.world import World

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from trunkline_worker import g711, resample
 from trunkline_worker.commands import Command, Play, PutMark
-from trunkline_worker.playback import FRAME_BYTES, ITEMS_MAX, LEAD_MS_MAX, MARK_EVERY_MS, Cut, Playback
+from trunkline_worker.playback import ITEMS_MAX, LEAD_MS_MAX, Cut, Playback
+from trunkline_worker.playing_item import FRAME_BYTES, MARK_EVERY_MS
 
 SILENCE = b"\xff"
 

@@ -12,26 +12,19 @@ Rules:
 * Items are heard one after the other, in the order of their first audio, however their audio interleaves.
 * Audio is sent in whole 20 ms frames; the rest waits for the next delta and is padded only at the item's end.
 * While there is no line, nothing is sent: it waits for the next stream.
+* What was lost on the way is sent again, from the last mark on that came to Twilio.
 * Heard positions are ms of the item's own audio.
 """
 
 import re
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
-from trunkline_worker import g711, resample
-from trunkline_worker.commands import Command, Play, PutMark
+from trunkline_worker import resample
+from trunkline_worker.commands import Command, Play, PutMark, TellResumed
 from trunkline_worker.events import AudioPath
-
-FRAME_BYTES: Final = 160
-BYTES_PER_MS: Final = 8
-_SILENCE: Final = bytes([g711.ULAW_SILENCE])
-
-MARK_EVERY_MS: Final = 200
-"""Denser marks would sharpen nothing: between them the clock runs on by itself."""
+from trunkline_worker.playing_item import BYTES_PER_MS, MARK_EVERY_MS, PlayingItem
 
 LEAD_MS_MAX: Final = 30_000
 """Audio sent but not heard yet. More would be lost with a gateway, and Twilio drops what exceeds ten minutes."""
@@ -40,38 +33,6 @@ ITEMS_MAX: Final = 64
 """Items that may wait to be heard: half a minute of one-word answers. Beyond, the oldest is taken as heard."""
 
 _POSITION: Final = re.compile(r"[0-9]{1,9}")
-
-
-@dataclass(slots=True)
-class PlayingItem:
-    """One item of the agent's speech, from its first audio until it was heard or cut."""
-
-    item_id: str
-    response_id: str
-    downsampler: resample.Resampler | None
-    half_sample: bytes = b""
-    unsent: bytearray = field(default_factory=bytearray)
-    """μ-law that waits: for its frame to fill up, for the item before it, or for the lead to shrink.
-
-    Bounded by the session's max_output_tokens: 4,096 tokens are 205 s, 1.6 MB.
-    """
-    generated_bytes: int = 0
-    """Audio received from the model, as μ-law."""
-    sent_ms: int = 0
-    heard_ms: int = 0
-    """Up to the last mark that Twilio echoed."""
-    complete: bool = False
-    """The model sent all of it."""
-
-    @property
-    def generated_ms(self) -> int:
-        """Length of the audio received from the model."""
-        return self.generated_bytes // BYTES_PER_MS
-
-    @property
-    def heard(self) -> bool:
-        """All of it was played."""
-        return self.complete and not self.unsent and self.heard_ms >= self.sent_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +164,7 @@ class Playback:
         item = self._find(item_id) or self._new_item(response_id, item_id)
         if item.complete:
             return []
-        ulaw = _to_ulaw(item, audio)
-        item.generated_bytes += len(ulaw)
-        item.unsent += ulaw
+        item.receive(audio)
         return self._forward(now)
 
     def finish(self, item_id: str, now: float) -> list[Command]:
@@ -213,20 +172,20 @@ class Playback:
         item = self._find(item_id)
         if item is None:
             return []
-        _complete(item)
+        item.finish()
         return self._forward(now)
 
     def finish_response(self, response_id: str, now: float) -> list[Command]:
         """The model sent all of the response, even if it did not say so of each item."""
         for item in self._items:
             if item.response_id == response_id:
-                _complete(item)
+                item.finish()
         return self._forward(now)
 
     def finish_all(self, now: float) -> list[Command]:
         """The model is gone: what it sent is all there is."""
         for item in self._items:
-            _complete(item)
+            item.finish()
         return self._forward(now)
 
     def generated_ms(self) -> dict[str, int]:
@@ -255,7 +214,7 @@ class Playback:
         passed = ""
         while passed != name:
             passed, mark = self._marks.popitem(last=False)
-            mark.item.heard_ms = mark.position_ms
+            mark.item.reached(mark.position_ms)
         return self._forward(now)
 
     def _place_of(self, name: str) -> tuple[PlayingItem, int] | None:
@@ -271,9 +230,9 @@ class Playback:
         before = True
         for item in self._items:
             if item is reached:
-                item.heard_ms = min(max(item.heard_ms, position_ms), item.sent_ms)
+                item.reached(min(max(item.heard_ms, position_ms), item.sent_ms))
                 break
-            item.heard_ms = item.sent_ms
+            item.reached(item.sent_ms)
         for name, mark in list(self._marks.items()):
             before = before and mark.position_ms <= mark.item.heard_ms
             if before:
@@ -324,6 +283,22 @@ class Playback:
         self.held = False
         return self._forward(now)
 
+    def send_again(self, number: int, mark: str, now: float) -> list[Command]:
+        """The gateway lacks what came behind `mark`, the newest that Twilio was sent; `number` names its request."""
+        place = self._place_of(mark)
+        # A mark that is not known any more was heard, or is older than the last interruption.
+        is_behind = place is None
+        for item in self._items:
+            if is_behind:
+                item.go_back(item.heard_ms)
+            elif place is not None and item is place[0]:
+                item.go_back(place[1])
+                is_behind = True
+        for name, sent in list(self._marks.items()):
+            if sent.position_ms > sent.item.sent_ms:
+                del self._marks[name]
+        return [TellResumed(number), *self._forward(now)]
+
     def _find(self, item_id: str) -> PlayingItem | None:
         return next((item for item in self._items if item.item_id == item_id), None)
 
@@ -331,7 +306,7 @@ class Playback:
         for item in self._items:
             if item.response_id != response_id:
                 # Its end was not announced, and it must not hold up the next answer.
-                _complete(item)
+                item.finish()
         if len(self._items) >= ITEMS_MAX:
             oldest = self._items.popleft()
             for name in [name for name, mark in self._marks.items() if mark.item is oldest]:
@@ -347,8 +322,7 @@ class Playback:
         if self.held:
             return commands
         for item in self._items:
-            while self._lead_ms() <= LEAD_MS_MAX and (piece := _next_piece(item)):
-                item.sent_ms += len(piece) // BYTES_PER_MS
+            while self._lead_ms() <= LEAD_MS_MAX and (piece := item.next_piece()):
                 name = f"{self.generation}:{item.item_id}:{item.sent_ms}"
                 self._marks[name] = _Mark(item, item.sent_ms, now)
                 commands += [Play(self.generation, piece), PutMark(self.generation, name)]
@@ -360,32 +334,3 @@ class Playback:
 
     def _lead_ms(self) -> int:
         return sum(item.sent_ms - item.heard_ms for item in self._items)
-
-
-def _to_ulaw(item: PlayingItem, audio: bytes) -> bytes:
-    if item.downsampler is None:
-        return audio
-    whole = item.half_sample + audio
-    usable = len(whole) - len(whole) % 2
-    item.half_sample = whole[usable:]
-    samples = np.frombuffer(whole[:usable], dtype="<i2").astype(np.int16, copy=False)
-    return g711.pcm16_to_ulaw(item.downsampler.process(samples))
-
-
-def _complete(item: PlayingItem) -> None:
-    if item.complete:
-        return
-    item.complete = True
-    if item.downsampler is not None:
-        tail = g711.pcm16_to_ulaw(item.downsampler.flush())
-        item.generated_bytes += len(tail)
-        item.unsent += tail
-    item.unsent += _SILENCE * (-len(item.unsent) % FRAME_BYTES)
-
-
-def _next_piece(item: PlayingItem) -> bytes:
-    usable = len(item.unsent) - len(item.unsent) % FRAME_BYTES
-    size = min(usable, MARK_EVERY_MS * BYTES_PER_MS)
-    piece = bytes(item.unsent[:size])
-    del item.unsent[:size]
-    return piece

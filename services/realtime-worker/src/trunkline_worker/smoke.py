@@ -16,7 +16,8 @@ from trunkline_worker import commands, events, g711, realtime_api, realtime_refu
 from trunkline_worker.agent import Agent
 from trunkline_worker.beliefs import TRUNCATE_MARGIN_MS
 from trunkline_worker.dialects import CODECS
-from trunkline_worker.playback import BYTES_PER_MS, FRAME_BYTES, Playback
+from trunkline_worker.playback import Playback
+from trunkline_worker.playing_item import BYTES_PER_MS, FRAME_BYTES
 from trunkline_worker.prices import PriceList
 from trunkline_worker.session import Session
 from trunkline_worker.settings import ModelSettings
