@@ -42,12 +42,29 @@ def check(run: Run) -> list[Violation]:
     """Return everything that went wrong in a run."""
     violations = []
     for call in run.calls:
-        for name, find in CALL_CHECKS.items():
-            for found in find(call):
-                violations.append(Violation(name, found.detail, call.sid, _to_blame(run, call, found)))
+        for name, found in _found_in(run, call):
+            violations.append(Violation(name, found.detail, call.sid, _to_blame(run, call, found)))
     for name, look in RUN_CHECKS.items():
         violations += [Violation(name, detail) for detail in look(run)]
     return violations
+
+
+def _found_in(run: Run, call: Call) -> Iterator[tuple[str, _Found]]:
+    """Yield what is wrong with a call; of one that had to be given up, only what was wrong before."""
+    given_up = next((strike for strike in run.strikes_on(call.sid) if strike.gives_up), None)
+    for name, find in CALL_CHECKS.items():
+        for found in find(call):
+            if given_up is None or found.to_ms < call.at_ms(given_up.at_ns):
+                yield name, found
+    if given_up is not None:
+        yield from ((NO_FALLBACK, found) for found in fallback_not_heard(call))
+
+
+def fallback_not_heard(call: Call) -> Iterator[_Found]:
+    """A call that was given up heard TwiML say so, unless the caller was done before."""
+    is_done = call.script_finished and call.end_reason == "caller-hung-up"
+    if not call.sentences and not is_done:
+        yield _Found(f"ended by {call.end_reason} without a word", call.over_ms, call.over_ms)
 
 
 def ended_otherwise(call: Call) -> Iterator[_Found]:
@@ -188,6 +205,7 @@ CALL_CHECKS: Final[dict[str, Callable[[Call], Iterator[_Found]]]] = {
     "answer heard twice": answer_heard_twice,
     "answer out of date": answer_out_of_date,
 }
+NO_FALLBACK: Final = "fallback not heard"
 RUN_CHECKS: Final[dict[str, Callable[[Run], Iterator[str]]]] = {
     "call turned away": call_turned_away,
     "result missing": result_missing,
@@ -197,6 +215,8 @@ RUN_CHECKS: Final[dict[str, Callable[[Run], Iterator[str]]]] = {
     "service ended alone": service_ended_alone,
     "drain failed": drain_failed,
 }
+NAMES: Final = (*CALL_CHECKS, NO_FALLBACK, *RUN_CHECKS)
+"""Of all checks."""
 
 
 def _turns(call: Call) -> Iterator[tuple[Said, int]]:

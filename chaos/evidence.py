@@ -31,6 +31,8 @@ class Strike:
     healed_ns: int
     turns_away: bool = False
     """While it lasted no call could begin."""
+    gives_up: bool = False
+    """It lasted so long that the calls under way were given up."""
     detected_ns: int | None = None
     """When a gateway's log says that it found the worker lost."""
 

@@ -1,21 +1,26 @@
 """What can go wrong: each fault strikes one victim, lasts a while, and is healed until the fleet is what it was."""
 
+import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from chaos.fleet import Fleet
 
 Act = Callable[[Fleet, str], Awaitable[None]]
 """What is done to the victim of this name."""
 
-Strikes = Literal["worker", "gateway", "transcripts", "nats", "postgres", "front"]
+Strikes = Literal["worker", "gateway", "transcripts", "nats", "nats-node", "postgres", "front"]
 
 AT_ONCE_S: Final = (0.0, 0.0)
 HANG_S: Final = (2.5, 5.0)
 """Longer than every detection, so that the victim wakes up to find itself replaced."""
+NODE_HANG_S: Final = (6.0, 8.0)
+"""Longer than anybody waits for a node, so that all have moved to others."""
 AWAY_S: Final = (10.0, 10.0)
+AWAY_LONG_S: Final = (60.0, 60.0)
+"""Three times what a gateway lets a caller wait."""
 RESTART_S: Final = (0.3, 1.0)
 """Until Kubernetes has started a container again, on a good day."""
 
@@ -31,7 +36,7 @@ class Fault:
     strikes: Strikes
     """Among what the victim is drawn."""
     lasts_s: tuple[float, float]
-    """From `inject` to `heal`: at least, at most."""
+    """From `inject` to `end`: at least, at most."""
     inject: Act
     """Returns as soon as it has happened."""
     heal: Act
@@ -40,8 +45,14 @@ class Fault:
     """Done before, while nothing is wrong yet."""
     gap_max_s: float | None = None
     """What the 99th percentile of the voice gaps may be; None: only that nothing is lost."""
+    end: Act = _nothing
+    """Returns as soon as the fault itself is over; what `heal` waits for is recovery."""
     gap_is_after: bool = False
     """The gap counts from the end of the fault on: while it lasts nobody can speak."""
+    turns_away: bool = False
+    """While it lasts no call can begin."""
+    gives_up: bool = False
+    """It lasts so long that its calls are given up: they hear the fallback, and end with it."""
     about: str = ""
 
 
@@ -70,22 +81,28 @@ async def _retire(fleet: Fleet, victim: str) -> None:
     await fleet.retire(fleet.members[victim])
 
 
-async def _kill_nats(fleet: Fleet, _victim: str) -> None:
-    await fleet.nats_server.kill()
+async def _kill_nats(fleet: Fleet, victim: str) -> None:
+    await asyncio.gather(*(fleet.nats.kill(number) for number in fleet.nodes(victim)))
 
 
-async def _restart_nats(fleet: Fleet, _victim: str) -> None:
-    await fleet.nats_server.restart()
+async def _restart_nats(fleet: Fleet, victim: str) -> None:
+    # Not the cluster's own way, which waits until it has elected its leaders.
+    await asyncio.gather(*(fleet.nats.servers[number].restart() for number in fleet.nodes(victim)))
+
+
+async def _await_nats(fleet: Fleet, _victim: str) -> None:
+    await fleet.nats.until_whole()
     await fleet.wait_until_ready()
 
 
-async def _freeze_nats(fleet: Fleet, _victim: str) -> None:
-    fleet.nats_server.send_signal(signal.SIGSTOP)
+async def _freeze_nats(fleet: Fleet, victim: str) -> None:
+    for number in fleet.nodes(victim):
+        fleet.nats.send_signal(number, signal.SIGSTOP)
 
 
-async def _thaw_nats(fleet: Fleet, _victim: str) -> None:
-    fleet.nats_server.send_signal(signal.SIGCONT)
-    await fleet.wait_until_ready()
+async def _thaw_nats(fleet: Fleet, victim: str) -> None:
+    for number in fleet.nodes(victim):
+        fleet.nats.send_signal(number, signal.SIGCONT)
 
 
 async def _kill_postgres(fleet: Fleet, _victim: str) -> None:
@@ -126,6 +143,25 @@ def _let_through(server: str) -> Act:
     return let_through
 
 
+_KILL: Final = (_kill_nats, _restart_nats)
+_HANG: Final = (_freeze_nats, _thaw_nats)
+
+
+def _of_nats(
+    strikes: Strikes, lasts_s: tuple[float, float], acts: tuple[Act, Act], about: str, **more: Any
+) -> Fault:
+    inject, end = acts
+    is_all = strikes == "nats"
+    return Fault(
+        *(strikes, lasts_s, inject, _await_nats),
+        end=end,
+        gap_is_after=is_all,
+        turns_away=is_all,
+        about=about,
+        **more,
+    )
+
+
 FAULTS: Final = {
     "worker-kill": Fault(
         "worker", AT_ONCE_S, _kill, _await_next, gap_max_s=0.8, about="SIGKILL, started again"
@@ -147,15 +183,16 @@ FAULTS: Final = {
     "transcripts-hang": Fault(
         "transcripts", HANG_S, _freeze, _thaw, gap_max_s=0.1, about="SIGSTOP, then SIGCONT"
     ),
-    "nats-kill": Fault(
-        "nats", RESTART_S, _kill_nats, _restart_nats, gap_max_s=1.0, gap_is_after=True, about="all of it"
+    "nats-node-kill": _of_nats(
+        "nats-node", RESTART_S, _KILL, gap_max_s=0.1, about="one of three, SIGKILL, started again"
     ),
-    "nats-hang": Fault(
-        "nats", HANG_S, _freeze_nats, _thaw_nats, gap_max_s=1.0, gap_is_after=True, about="all of it"
+    "nats-node-hang": _of_nats(
+        "nats-node", NODE_HANG_S, _HANG, gap_max_s=3.0, about="one of three, SIGSTOP, then SIGCONT"
     ),
-    "nats-away": Fault(
-        "nats", AWAY_S, _kill_nats, _restart_nats, gap_max_s=1.0, gap_is_after=True, about="all of it, 10 s"
-    ),
+    "nats-kill": _of_nats("nats", RESTART_S, _KILL, gap_max_s=1.0, about="all of it, SIGKILL"),
+    "nats-hang": _of_nats("nats", HANG_S, _HANG, gap_max_s=1.0, about="all of it, SIGSTOP"),
+    "nats-away": _of_nats("nats", AWAY_S, _KILL, gap_max_s=1.0, about="all of it, 10 s"),
+    "nats-away-long": _of_nats("nats", AWAY_LONG_S, _KILL, gives_up=True, about="all of it, 60 s"),
     "postgres-kill": Fault(
         "postgres", RESTART_S, _kill_postgres, _restart_postgres, gap_max_s=0.1, about="immediate shutdown"
     ),

@@ -1,7 +1,8 @@
 """The fleet under test: several workers and gateways on one bus, with a proxy on every way that may be cut.
 
-Twilio ─▶ front ─▶ gateways ─▶ link ─▶ nats-server ◀─ link ◀─ workers ─▶ link ─▶ simulated model. The front sends each
-new connection to the next gateway that is up, as a load balancer does that knows at once which are.
+Twilio ─▶ front ─▶ gateways ─▶ links ─▶ NATS cluster ◀─ links ◀─ workers ─▶ link ─▶ simulated model. The front sends
+each new connection to the next gateway that is up, as a load balancer does that knows at once which are. Everybody has
+a link of its own to each node of the cluster, so that the links tell who is connected where.
 """
 
 import asyncio
@@ -20,13 +21,16 @@ from chaos.member import Kind, Member
 from chaos.tcp_proxy import TcpProxy
 from trunkline_common import control, subjects
 from trunkline_common.control import PingReply
-from trunkline_local.nats_server import NatsServer
+from trunkline_local.nats_server import NatsCluster
 from trunkline_local.postgres_server import PostgresServer
 from trunkline_local.processes import Process, free_port, trunkline
 from trunkline_local.system import Line, new_line
 
 CONNECT_DELAY_S: Final = "0.3"
 """What a session with the model costs to open, as the targets assume."""
+
+NATS_NODES: Final = 3
+"""A cluster costs a third of a second at the start, and each idle node a hundredth of a core: always, then."""
 
 ASK_LIMIT_S: Final = 0.5
 SERVICE_STOP_S: Final = 15.0
@@ -46,10 +50,10 @@ class Size:
 class Fleet:
     """What runs; `members` are the services, in which faults find their victims."""
 
-    def __init__(self, folder: Path, history: History, nats_server: NatsServer, postgres: PostgresServer):
+    def __init__(self, folder: Path, history: History, nats: NatsCluster, postgres: PostgresServer):
         self.folder = folder
         self.history = history
-        self.nats_server = nats_server
+        self.nats = nats
         self.postgres = postgres
         self.line: Line
         self.front: TcpProxy
@@ -64,10 +68,10 @@ class Fleet:
     async def running(cls, folder: Path, size: Size, history: History) -> AsyncIterator["Fleet"]:
         """Start everything and stop it in the opposite order; `ProcessError` when a part does not start."""
         async with AsyncExitStack() as stack:
-            nats_server = await stack.enter_async_context(NatsServer.start(folder / "nats"))
+            cluster = await stack.enter_async_context(NatsCluster.start(folder / "nats", NATS_NODES))
             postgres = await stack.enter_async_context(PostgresServer.start(folder / "postgres"))
             await _migrate(folder, postgres.url)
-            fleet = cls(folder, history, nats_server, postgres)
+            fleet = cls(folder, history, cluster, postgres)
             fleet._stack = stack
             fleet._model_url = await _simulated_model(stack, folder)
             fleet.front = await stack.enter_async_context(TcpProxy.listening(fleet._open_gateways))
@@ -78,6 +82,10 @@ class Fleet:
             await asyncio.gather(*[fleet.add(kind) for kind in kinds])
             yield fleet
 
+    def nodes(self, victim: str) -> Sequence[int]:
+        """Return which nodes of NATS a victim's name means: one, as `nats-0`, or all."""
+        return range(NATS_NODES) if victim == "nats" else (self.nats.number_of(victim),)
+
     def of(self, kind: Kind) -> list[Member]:
         """Return the members of a kind that are up."""
         return [member for member in self.members.values() if member.kind == kind and member.is_up]
@@ -86,8 +94,7 @@ class Fleet:
         """Start one more process of a kind and return it once it is ready."""
         name = f"{kind}-{next(self._numbers)}"
         port = free_port()
-        # One for each server, so that a cluster's comma-separated addresses would each get their own.
-        links = {"nats": [await self._link(url) for url in self.nats_server.url.split(",")]}
+        links = {"nats": [await self._link(server.url) for server in self.nats.servers]}
         environment = {"NATS_URL": ",".join(f"nats://127.0.0.1:{link.port}" for link in links["nats"])}
         if kind == "worker":
             links["model"] = [await self._link(self._model_url)]
@@ -113,6 +120,17 @@ class Fleet:
             return await self._calls_of_worker(member)
         return sorted(await asyncio.to_thread(member.calls))
 
+    async def calls_over(self, node: int) -> list[str]:
+        """Return the live calls whose worker or gateway is connected to this node of NATS."""
+        connected = [
+            member
+            for kind in ("worker", "gateway")
+            for member in self.of(kind)
+            if member.links["nats"][node].connections
+        ]
+        held = await asyncio.gather(*(self.calls_of(member) for member in connected))
+        return sorted(set().union(*held))
+
     async def live_calls(self) -> list[str]:
         """Return every call with an open stream."""
         gateways = [member for member in self.members.values() if member.kind == "gateway"]
@@ -125,7 +143,7 @@ class Fleet:
             self.history.add("counted", id=member.id, stale_frames=await member.stale_frames())
 
     async def _calls_of_worker(self, member: Member) -> list[str]:
-        client = await nats.connect(self.nats_server.url)
+        client = await nats.connect(self.nats.url.split(","))
         try:
             answer = await client.request(subjects.worker_ping(member.id), b"", timeout=ASK_LIMIT_S)
         finally:
@@ -152,6 +170,7 @@ class Fleet:
                     "OPENAI_REALTIME_URL": f"ws://127.0.0.1:{links['model'][0].port}{urlsplit(self._model_url).path}",
                     "METRICS_PORT": str(port),
                     "WORKER_DRAIN_S": WORKER_DRAIN_S,
+                    "EVENT_REPLICAS": str(NATS_NODES),
                 }
             case "gateway":
                 return {
@@ -161,7 +180,11 @@ class Fleet:
                     "GATEWAY_DRAIN_S": GATEWAY_DRAIN_S,
                 }
             case "transcripts":
-                return {"DATABASE_URL": self.postgres.url, "METRICS_PORT": str(port)}
+                return {
+                    "DATABASE_URL": self.postgres.url,
+                    "METRICS_PORT": str(port),
+                    "EVENT_REPLICAS": str(NATS_NODES),
+                }
 
 
 async def _migrate(folder: Path, database_url: str) -> None:

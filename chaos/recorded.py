@@ -70,7 +70,8 @@ def _strikes(lines: Sequence[Line], detections: Mapping[str, Sequence[int]]) -> 
             at_ns=line["at_ns"],
             healing_ns=later["healing", line["number"]],
             healed_ns=later["healed", line["number"]],
-            turns_away=FAULTS[line["fault"]].strikes == "nats",
+            turns_away=FAULTS[line["fault"]].turns_away,
+            gives_up=FAULTS[line["fault"]].gives_up,
             detected_ns=min((at for at in detections[line["id"]] if at >= line["at_ns"]), default=None),
         )
         for line in lines

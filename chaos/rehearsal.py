@@ -40,6 +40,6 @@ async def rehearse(settings: Settings, folder: Path, progress: Progress) -> None
                 progress("every fault has struck; the calls under way go on to their end")
             await fleet.note_counters()
             progress("waiting until every event is stored")
-            await stored.collect(fleet.nats_server, fleet.postgres, folder)
+            await stored.collect(fleet.nats, fleet.postgres, folder)
     finally:
         history.close()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from chaos.checker import CALL_CHECKS, RUN_CHECKS, Violation
+from chaos.checker import NAMES, NO_FALLBACK, Violation
 from chaos.evidence import Run
 from chaos.faults import FAULTS
 from chaos.gaps import gap_ms, unhurt_ms, usual
@@ -63,7 +63,7 @@ def figures(run: Run, violations: Sequence[Violation]) -> list[FaultFigures]:
         found_after = [
             (each.detected_ns - each.at_ns) / 1e6 for each in strikes if each.detected_ns is not None
         ]
-        dropped = {each.call_sid for each in laid if each.check == DROPPED}
+        dropped = {each.call_sid for each in laid if each.check in (DROPPED, NO_FALLBACK)}
         found.append(
             FaultFigures(
                 fault=name,
@@ -175,7 +175,7 @@ def _checks(violations: Sequence[Violation]) -> list[str]:
     lines = [
         f"{'FAILED' if counted[name] else 'passed'}  no {name}"
         + (f" ({counted[name]})" if counted[name] else "")
-        for name in (*CALL_CHECKS, *RUN_CHECKS)
+        for name in NAMES
     ]
     for each in violations[:VIOLATIONS_SHOWN_MAX]:
         at = "" if each.strike is None else f", fault {each.strike}"

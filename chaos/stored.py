@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from chaos.evidence import EventKey
 from trunkline_common import call_events, subjects
-from trunkline_local.nats_server import NatsServer
+from trunkline_local.nats_server import NatsCluster
 from trunkline_local.postgres_server import PostgresServer
 
 FILE_NAME: Final = "stored.json"
@@ -27,7 +27,7 @@ _EVENTS_SQL: Final = "select call_id, attach, assign, n from events order by cal
 _CALLS_SQL: Final = "select call_id, outcome from calls where ended_at is not null"
 _TURNS_SQL: Final = """\
 select call_id, text from turns where speaker = 'caller' and text is not null
- order by call_id, attach, assign, position"""
+ order by call_id, position"""
 _SESSIONS_SQL: Final = """\
 select call_id, data ->> 'session_id' from events where kind = 'model_connected'
  order by call_id, attach, assign, n"""
@@ -45,9 +45,9 @@ class Stored(msgspec.Struct, frozen=True):
     """Every session of the model that was connected for a call, the first one first."""
 
 
-async def collect(nats_server: NatsServer, postgres: PostgresServer, folder: Path) -> None:
+async def collect(cluster: NatsCluster, postgres: PostgresServer, folder: Path) -> None:
     """Wait until everything acknowledged is stored, at most a minute, and write down what is where."""
-    client = await nats.connect(nats_server.url)
+    client = await nats.connect(cluster.url.split(","))
     try:
         await _await_caught_up(client)
         events = await _events(client)

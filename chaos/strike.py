@@ -7,8 +7,9 @@ from typing import Final
 import nats.errors
 
 from chaos.faults import FAULTS, Fault
-from chaos.fleet import Fleet
+from chaos.fleet import NATS_NODES, Fleet
 from chaos.schedule import Planned, between, pick
+from trunkline_local.nats_server import node_name
 
 VICTIM_LIMIT_S: Final = 60.0
 """Until somebody holds a call: callers call again within seconds."""
@@ -44,6 +45,7 @@ async def carry_out(fleet: Fleet, planned: Sequence[Planned], progress: Progress
         )
         await fault.inject(fleet, victim)
         await asyncio.sleep(lasts_s)
+        await fault.end(fleet, victim)
         fleet.history.add("healing", number=each.number)
         await fault.heal(fleet, victim)
         fleet.history.add("healed", number=each.number)
@@ -79,5 +81,8 @@ async def _held(fleet: Fleet, fault: Fault) -> dict[str, list[str]]:
         case "transcripts":
             live = await fleet.live_calls()
             return {member.name: live for member in fleet.of("transcripts")}
+        case "nats-node":
+            over = await asyncio.gather(*(fleet.calls_over(node) for node in range(NATS_NODES)))
+            return {node_name(node): calls for node, calls in enumerate(over)}
         case "nats" | "postgres" | "front" as part:
             return {part: await fleet.live_calls()}

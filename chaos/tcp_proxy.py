@@ -45,6 +45,11 @@ class TcpProxy:
             server.close()
             proxy.cut()
 
+    @property
+    def connections(self) -> int:
+        """How many connections run through it."""
+        return len(self._ways)
+
     def cut(self) -> None:
         """Reset every open connection, on both sides."""
         for way in tuple(self._ways):

@@ -105,7 +105,7 @@ class Checks:
                     self._agent_was_heard = True
             case events.Tick() | events.KeyPressed() | events.LineMeasured() | events.WorkerStopping():
                 pass
-            case events.YieldAsked() | events.BusChanged():
+            case events.YieldAsked() | events.BusChanged() | events.PlaybackLost():
                 pass
             case events.Owned():
                 # What was not answered comes again.

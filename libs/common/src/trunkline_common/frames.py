@@ -65,6 +65,10 @@ class FrameKind(IntEnum):
     """Up: another worker is ready; let go of the call at the next quiet moment, with a final checkpoint."""
     REVOKE = 13
     """Up, under the fence that is no more: another worker owns the call; say nothing any more."""
+    RESUME = 14
+    """Up: audio or marks were lost on their way down; send again what came behind the mark in the payload (ASCII, may be
+    empty), the newest that Twilio was sent. Down, with the number of the frame that asked for it as ASCII digits: what
+    follows does. Until then the gateway drops audio and marks."""
 
 
 REPLAYED: Final = 1

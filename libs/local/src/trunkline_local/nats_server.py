@@ -187,9 +187,15 @@ class NatsCluster:
         routes = [f"nats://127.0.0.1:{port}" for port in ports]
         servers = []
         for number, port in enumerate(ports):
-            cluster = {"name": "local", "listen": f"127.0.0.1:{port}", "routes": routes}
-            settings = f"server_name: {_name(number)}\ncluster: {json.dumps(cluster)}\n{extra_settings}"
-            servers.append(NatsServer(folder / _name(number), settings))
+            cluster = {
+                "name": "local",
+                "listen": f"127.0.0.1:{port}",
+                "routes": routes,
+                # Clients then know the addresses that they were given, which may be those of proxies, and no others.
+                "no_advertise": True,
+            }
+            settings = f"server_name: {node_name(number)}\ncluster: {json.dumps(cluster)}\n{extra_settings}"
+            servers.append(NatsServer(folder / node_name(number), settings))
         try:
             found = cls(servers)
             await found.restart(*range(size))
@@ -225,10 +231,11 @@ class NatsCluster:
 
     def number_of(self, name: str) -> int:
         """Return which server has that name, e.g. the leader in a stream's cluster info."""
-        return next(number for number in range(len(self.servers)) if _name(number) == name)
+        return next(number for number in range(len(self.servers)) if node_name(number) == name)
 
 
-def _name(number: int) -> str:
+def node_name(number: int) -> str:
+    """Return what a cluster's server of this number is called."""
     return f"nats-{number}"
 
 

@@ -49,6 +49,8 @@ class LinkLost(_Event, frozen=True):
     """Frames to the worker may not have left: all from `first_seq` on, or nobody knows which."""
 
     first_seq: int | None = None
+    since: float | None = None
+    """When the first of them may have been sent, if that was before now."""
 
 
 class Assigned(_Event, frozen=True):

@@ -167,27 +167,29 @@ class OwnerLink:
             commands += self._to_twilio(frame, now)
         elif frame.kind == FrameKind.CHECKPOINT:
             commands += self._on_checkpoint(frame, now)
+        elif frame.kind == FrameKind.RESUME:
+            self._downlink.resumed(frame.payload)
         elif frame.kind == FrameKind.MOVE:
             commands += self._follow(self._ownership.asked_to_move(now), now)
         elif frame.kind == FrameKind.HANG_UP:
             commands += self._end(Ending.AGENT_HUNG_UP, now)
         else:
             commands.append(DropFrame(Drop.UNKNOWN_KIND))
-        return commands
+        return commands + self._ask_for_lost(now)
 
     def pinged(self, worker: str, consumed: int | None, now: float) -> list[Command]:
         """Take a worker's word about how far it is."""
-        return self._follow(self._ownership.pinged(worker, consumed, now), now)
+        return self._follow(self._ownership.pinged(worker, consumed, now), now) + self._ask_for_lost(now)
 
     def lost(self, worker: str, how: Loss, now: float) -> list[Command]:
         """A worker is lost."""
         return self._follow(self._ownership.lost(worker, how, now), now)
 
-    def cut_off(self, first_seq: int | None, now: float) -> list[Command]:
+    def cut_off(self, first_seq: int | None, since: float) -> list[Command]:
         """The link is broken, and frames from this number on have not left."""
         known = [seq for seq in (self._held_from_seq, first_seq) if seq is not None]
         self._held_from_seq = min(known, default=None)
-        self._ownership.link_lost(now)
+        self._ownership.link_lost(since)
         return []
 
     def assigned(self, owner: Owner, now: float) -> list[Command]:
@@ -229,7 +231,7 @@ class OwnerLink:
             self._probe.audio_sent(len(sound), now)
             commands.append(Send(self._outgoing.media(sound), len(sound)))
         if self._replay_at is not None and now >= self._replay_at and self._ownership.is_reachable:
-            commands += self._replay(now)
+            commands += self._replay(now) + self._ask_for_lost(now)
         return commands + self._follow(self._ownership.wake(now), now)
 
     def settle(self, now: float) -> list[Command]:
@@ -339,7 +341,16 @@ class OwnerLink:
             first_seq = consumed + 1
         if first_seq is not None:
             self._ring.send_again_from(first_seq)
+        self._downlink.lacks()
         return self._replay(now)
+
+    def _ask_for_lost(self, now: float) -> list[Command]:
+        """Ask the owner to send again what was lost on its way down."""
+        # Behind what waits, or its number would be above theirs.
+        if not self.is_up_usual or not self._downlink.asks(now):
+            return []
+        self._downlink.asked(self._ring.next_seq, now)
+        return self.tell(FrameKind.RESUME, self._downlink.mark_sent.encode())
 
     def _replay(self, now: float) -> list[Command]:
         taken = self._ring.take(REPLAY_FRAMES_MAX)

@@ -167,10 +167,10 @@ class Ownership:
             ]
         return self._seek(now)
 
-    def link_lost(self, now: float) -> None:
+    def link_lost(self, since: float) -> None:
         """What the owner is sent may not arrive."""
         self._is_cut_off = True
-        self._begin_trouble(now)
+        self._begin_trouble(since)
 
     def asked_to_move(self, now: float) -> list[Step]:
         """The owner is about to stop, and asks for somebody else."""

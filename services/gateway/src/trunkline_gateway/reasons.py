@@ -89,6 +89,7 @@ class Drop(StrEnum):
     FUTURE_FENCE = "future-fence"
     CLEARED_GENERATION = "cleared-generation"
     LATE = "late"
+    BEHIND_LOST = "behind-lost"
     REPEATED = "repeated"
     BAD_MARK_NAME = "bad-mark-name"
     STREAM_ENDING = "stream-ending"

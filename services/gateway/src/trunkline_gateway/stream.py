@@ -231,8 +231,8 @@ class Stream:
                 return self._link.pinged(worker, consumed, now) + self._link.report(now)
             case WorkerLost(worker, how):
                 return self._link.lost(worker, how, now)
-            case LinkLost(first_seq):
-                return self._link.cut_off(first_seq, now)
+            case LinkLost(first_seq, since):
+                return self._link.cut_off(first_seq, now if since is None else since)
             case Assigned(fence, worker):
                 return self._link.assigned(Owner(worker, fence), now)
             case NotAssigned(fence, is_full):

@@ -90,6 +90,7 @@ class Workers:
                     lost = pulse.missed(time.monotonic())
                 else:
                     pulse.bus_broke(time.monotonic())
+                    await self._tell_all(worker, LinkLost(since=sent_at))
             if self._links() != links:
                 # Whatever was sent before may be lost, and how the worker is will be told by the next ping.
                 links = self._links()

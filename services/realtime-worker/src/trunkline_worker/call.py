@@ -180,6 +180,8 @@ class Call:
             case events.LineMeasured(twilio_rtt_ms, bus_rtt_ms):
                 self._dialogue.line_measured(twilio_rtt_ms, bus_rtt_ms)
                 return []
+            case events.PlaybackLost(number, mark):
+                return self._dialogue.playback.send_again(number, mark, now)
             case events.RedirectAnswered(answer):
                 self._rescue.answered(answer, now)
                 return []

@@ -221,6 +221,13 @@ class TellReady:
 
 
 @dataclass(frozen=True, slots=True)
+class TellResumed:
+    """Tell the gateway that what follows begins where its request of this number said."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class LetGo:
     """The call is not this worker's any more, or never came to be: nothing follows, and nothing is recorded."""
 
@@ -317,6 +324,7 @@ Command = (
     | CancelTool
     | SendCheckpoint
     | TellReady
+    | TellResumed
     | LetGo
     | Record
     | RecordLatency

@@ -167,6 +167,7 @@ class Dialogue:
 
     def bus_changed(self, now: float, *, is_up: bool) -> list[Command]:
         """The way to the gateway broke, where what is sent is lost, or is there again."""
+        self.uplink.is_delayed = not is_up
         if is_up and self._on_line:
             return self.playback.release(now)
         if not is_up:

@@ -67,6 +67,15 @@ class LineMeasured:
     bus_rtt_ms: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class PlaybackLost:
+    """Of what was sent, everything behind this mark (empty: behind none) has not come to Twilio."""
+
+    number: int
+    """Of the gateway's request, for the answer."""
+    mark: str
+
+
 # --- Events: from the model ----------------------------------------------------------------------------------
 
 
@@ -373,7 +382,7 @@ class BusChanged:
     is_up: bool
 
 
-GatewayEvent = CallerAudio | Attached | MarkPlayed | KeyPressed | StreamStopped | LineMeasured
+GatewayEvent = CallerAudio | Attached | MarkPlayed | KeyPressed | StreamStopped | LineMeasured | PlaybackLost
 Event = (
     GatewayEvent
     | ModelEvent

@@ -130,6 +130,8 @@ def _event_of(frame: Frame) -> events.Event | None:
             case FrameKind.LINE:
                 report = control.decode(frame.payload, control.LineReport)
                 return events.LineMeasured(report.twilio_rtt_ms, report.bus_rtt_ms)
+            case FrameKind.RESUME:
+                return events.PlaybackLost(frame.seq, frame.payload.decode("ascii"))
             case FrameKind.YIELD:
                 return events.YieldAsked()
     except (ValueError, control.ControlError):

@@ -12,6 +12,7 @@ Rules:
 * Items are heard one after the other, in the order of their first audio, however their audio interleaves.
 * Audio is sent in whole 20 ms frames; the rest waits for the next delta and is padded only at the item's end.
 * While there is no line, nothing is sent: it waits for the next stream.
+* What was lost on the way is sent again, from the last mark on that came to Twilio.
 * Heard positions are ms of the item's own audio.
 """
 
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from trunkline_worker import resample
-from trunkline_worker.commands import Command, Play, PutMark
+from trunkline_worker.commands import Command, Play, PutMark, TellResumed
 from trunkline_worker.events import AudioPath
 from trunkline_worker.playing_item import BYTES_PER_MS, MARK_EVERY_MS, Cut, PlayingItem
 
@@ -141,7 +142,7 @@ class Playback:
         item = self._find(item_id) or self._new_item(response_id, item_id)
         if item.complete:
             return []
-        item.take(audio)
+        item.receive(audio)
         return self._forward(now)
 
     def finish(self, item_id: str, now: float) -> list[Command]:
@@ -149,20 +150,20 @@ class Playback:
         item = self._find(item_id)
         if item is None:
             return []
-        item.end()
+        item.finish()
         return self._forward(now)
 
     def finish_response(self, response_id: str, now: float) -> list[Command]:
         """The model sent all of the response, even if it did not say so of each item."""
         for item in self._items:
             if item.response_id == response_id:
-                item.end()
+                item.finish()
         return self._forward(now)
 
     def finish_all(self, now: float) -> list[Command]:
         """The model is gone: what it sent is all there is."""
         for item in self._items:
-            item.end()
+            item.finish()
         return self._forward(now)
 
     def generated_ms(self) -> dict[str, int]:
@@ -192,7 +193,7 @@ class Playback:
         passed = ""
         while passed != name:
             passed, mark = self._marks.popitem(last=False)
-            mark.item.heard_to(mark.position_ms)
+            mark.item.reached(mark.position_ms)
         return self._forward(now)
 
     def _place_of(self, name: str) -> tuple[PlayingItem, int] | None:
@@ -207,9 +208,9 @@ class Playback:
         """Take a place in an item that another owner sent as heard, and everything before it."""
         for item in self._items:
             if item is reached:
-                item.heard_ms = min(max(item.heard_ms, position_ms), item.sent_ms)
+                item.reached(min(max(item.heard_ms, position_ms), item.sent_ms))
                 break
-            item.heard_ms = item.sent_ms
+            item.reached(item.sent_ms)
 
     def _reckon_marks(self) -> None:
         """Set marks for those of another owner: only that there are some, so far apart at most, is known of them.
@@ -269,12 +270,12 @@ class Playback:
         A syllable said twice is better than one that is missing. Return False, and do nothing, when audio of another
         owner is among it, which nobody has any more.
         """
-        if not all(item.can_rewind for item in self._items):
+        if not all(item.can_go_back for item in self._items):
             return False
         self.generation += 1
         self._marks.clear()
         for item in self._items:
-            item.rewind()
+            item.go_back(item.heard_ms)
         return True
 
     def hold(self) -> None:
@@ -286,6 +287,22 @@ class Playback:
         self.held = False
         return self._forward(now)
 
+    def send_again(self, number: int, mark: str, now: float) -> list[Command]:
+        """The gateway lacks what came behind `mark`, the newest that Twilio was sent; `number` names its request."""
+        place = self._place_of(mark)
+        # A mark that is not known any more was heard, or is older than the last interruption.
+        is_behind = place is None
+        for item in self._items:
+            if is_behind:
+                item.go_back(item.heard_ms)
+            elif place is not None and item is place[0]:
+                item.go_back(place[1])
+                is_behind = True
+        for name, sent in list(self._marks.items()):
+            if sent.position_ms > sent.item.sent_ms:
+                del self._marks[name]
+        return [TellResumed(number), *self._forward(now)]
+
     def _find(self, item_id: str) -> PlayingItem | None:
         return next((item for item in self._items if item.item_id == item_id), None)
 
@@ -293,7 +310,7 @@ class Playback:
         for item in self._items:
             if item.response_id != response_id:
                 # Its end was not announced, and it must not hold up the next answer.
-                item.end()
+                item.finish()
         if len(self._items) >= ITEMS_MAX:
             oldest = self._items.popleft()
             for name in [name for name, mark in self._marks.items() if mark.item is oldest]:
@@ -309,7 +326,7 @@ class Playback:
         if self.held:
             return commands
         for item in self._items:
-            while self._lead_ms() <= LEAD_MS_MAX and (piece := item.send_piece()):
+            while self._lead_ms() <= LEAD_MS_MAX and (piece := item.next_piece()):
                 name = f"{self.generation}:{item.item_id}:{item.sent_ms}"
                 self._marks[name] = _Mark(item, item.sent_ms, now)
                 commands += [Play(self.generation, piece), PutMark(self.generation, name)]

@@ -1,4 +1,7 @@
-"""Pure: one item of the agent's speech on its way to the caller, in whole frames of 20 ms."""
+"""Pure: one item of the agent's speech, from its first audio until it was heard or cut.
+
+What was sent is kept until Twilio has played it: if it was lost on the way, it is sent again.
+"""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -9,14 +12,15 @@ from trunkline_worker import g711, resample
 
 FRAME_BYTES: Final = 160
 BYTES_PER_MS: Final = 8
-_SILENCE: Final = bytes([g711.ULAW_SILENCE])
 MARK_EVERY_MS: Final = 200
 """Denser marks would sharpen nothing: between them the clock runs on by itself."""
+
+_SILENCE: Final = bytes([g711.ULAW_SILENCE])
 
 
 @dataclass(slots=True)
 class PlayingItem:
-    """One item of the agent's speech, from its first audio until it was heard or cut."""
+    """One item; positions are ms of its own audio."""
 
     item_id: str
     response_id: str
@@ -29,13 +33,13 @@ class PlayingItem:
     """
     generated_bytes: int = 0
     """Audio received from the model, as μ-law."""
-    sent: bytearray = field(default_factory=bytearray)
-    """The end of the audio that was sent, from the last mark that Twilio echoed on; bounded by the lead."""
     sent_ms: int = 0
     heard_ms: int = 0
     """Up to the last mark that Twilio echoed."""
     complete: bool = False
     """The model sent all of it."""
+    sent: bytearray = field(default_factory=bytearray)
+    """The last of the μ-law that was sent, at least what was not heard: bounded by the lead, 240 KB."""
 
     @property
     def generated_ms(self) -> int:
@@ -47,14 +51,14 @@ class PlayingItem:
         """All of it was played."""
         return self.complete and not self.unsent and self.heard_ms >= self.sent_ms
 
-    def take(self, audio: bytes) -> None:
+    def receive(self, audio: bytes) -> None:
         """Take a delta in the session's output format."""
         ulaw = self._to_ulaw(audio)
         self.generated_bytes += len(ulaw)
         self.unsent += ulaw
 
-    def end(self) -> None:
-        """The model sent all of it: pad it to whole frames."""
+    def finish(self) -> None:
+        """The model sent all of it: pad the last frame."""
         if self.complete:
             return
         self.complete = True
@@ -64,35 +68,34 @@ class PlayingItem:
             self.unsent += tail
         self.unsent += _SILENCE * (-len(self.unsent) % FRAME_BYTES)
 
-    def send_piece(self) -> bytes:
-        """Return what is to be sent next, in whole frames; empty when nothing is."""
+    def next_piece(self) -> bytes:
+        """Return the audio to send now, in whole frames up to the next mark; empty when there is none."""
         usable = len(self.unsent) - len(self.unsent) % FRAME_BYTES
         size = min(usable, MARK_EVERY_MS * BYTES_PER_MS)
         piece = bytes(self.unsent[:size])
         del self.unsent[:size]
-        self.sent_ms += size // BYTES_PER_MS
         self.sent += piece
+        self.sent_ms += size // BYTES_PER_MS
         return piece
 
-    def heard_to(self, position_ms: int) -> None:
-        """Twilio echoed the mark at this position."""
+    def reached(self, position_ms: int) -> None:
+        """Twilio played everything up to here."""
         self.heard_ms = position_ms
-        del self.sent[: max(len(self.sent) - self._unheard_bytes, 0)]
+        del self.sent[: -max(self.sent_ms - position_ms, 0) * BYTES_PER_MS or len(self.sent)]
 
     @property
-    def can_rewind(self) -> bool:
+    def can_go_back(self) -> bool:
         """What was sent and not heard is still here; it is not when another owner of the call sent it."""
-        return len(self.sent) >= self._unheard_bytes
+        return len(self.sent) >= (self.sent_ms - self.heard_ms) * BYTES_PER_MS
 
-    def rewind(self) -> None:
-        """Let what was sent after the last echoed mark wait to be sent again."""
-        self.unsent = self.sent[len(self.sent) - self._unheard_bytes :] + self.unsent
-        self.sent = bytearray()
-        self.sent_ms = self.heard_ms
-
-    @property
-    def _unheard_bytes(self) -> int:
-        return (self.sent_ms - self.heard_ms) * BYTES_PER_MS
+    def go_back(self, position_ms: int) -> None:
+        """Let what was sent behind this position wait again, as far as it is kept and was not heard."""
+        again = (self.sent_ms - max(position_ms, self.heard_ms)) * BYTES_PER_MS
+        again = min(max(again, 0), len(self.sent))
+        cut = len(self.sent) - again
+        self.unsent[:0] = self.sent[cut:]
+        del self.sent[cut:]
+        self.sent_ms -= again // BYTES_PER_MS
 
     def _to_ulaw(self, audio: bytes) -> bytes:
         if self.downsampler is None:

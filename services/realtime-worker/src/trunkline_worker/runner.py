@@ -306,6 +306,8 @@ class CallRunner:
                     self._send(FrameKind.CHECKPOINT, control.encode(told))
             case commands.TellReady():
                 self._send(FrameKind.READY)
+            case commands.TellResumed(number):
+                self._send(FrameKind.RESUME, str(number).encode())
             case commands.LetGo(why):
                 if self._last_words:
                     self._letting_go = asyncio.create_task(self._let_go(self._last_words, why), name="let-go")

@@ -65,6 +65,8 @@ class Uplink:
         self._upsampler = self._new_upsampler()
         self.is_open = False
         """A session takes audio."""
+        self.is_delayed = False
+        """The way to here is broken: what the caller says meanwhile comes later, and belongs to the same words."""
         self.told_ms = 0
         """Media time at which the model last said anything: of what it was sent since, it may have noticed nothing."""
         self.opened_ms = 0
@@ -202,7 +204,12 @@ class Uplink:
 
     def fill_at(self) -> float | None:
         """Return when silence is due, if media stays away; to be asked only while the caller speaks."""
-        if not self.is_open or self._last_arrival is None or self._filled_ms >= FILL_MS_MAX:
+        if (
+            not self.is_open
+            or self.is_delayed
+            or self._last_arrival is None
+            or self._filled_ms >= FILL_MS_MAX
+        ):
             return None
         return self._last_arrival + max(STALL_MS, self._filled_ms + FILL_STEP_MS) / 1000
 
