@@ -13,9 +13,6 @@ from trunkline_worker.playing_item import FRAME_BYTES, MARK_EVERY_MS, Cut
 SILENCE = b"\xff"
 
 
-# What is sent
-
-
 def test_whole_frames_are_sent_at_once_and_the_rest_waits_for_the_next_delta() -> None:
     playback = pcmu()
 

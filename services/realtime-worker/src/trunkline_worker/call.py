@@ -1,7 +1,6 @@
 """Pure: the rules of one call.
 
-All that changes a call's state is in this file, in `model_link.py` and in `dialogue.py`; none knows of sockets,
-clocks or NATS.
+All that changes a call's state is in this file, in `model_link.py` and in `dialogue.py`; none knows of clocks or NATS.
 `handle(event, now)` applies one event and returns everything that follows from it, in order; `wake_at()` tells
 when the next `Tick` is due. `now` is a monotonic time in seconds.
 
@@ -266,8 +265,8 @@ class Call:
         if self.state is not State.ORPHANED:
             # A stream came meanwhile, and its end will be told.
             return []
-        verdict = Verdict.CALLER_HUNG_UP if self._rescue.caller_stopped else Verdict.STREAM_LOST
-        return self._linger(verdict, now)
+        hung_up = self._rescue.caller_stopped
+        return self._linger(Verdict.CALLER_HUNG_UP if hung_up else Verdict.STREAM_LOST, now)
 
     def _greet_once(self, now: float) -> list[Command]:
         if self._custody.greeted or self.state is not State.TALKING or not self._model.is_open:

@@ -168,11 +168,9 @@ class Dialogue:
     def bus_changed(self, now: float, *, is_up: bool) -> list[Command]:
         """The way to the gateway broke, where what is sent is lost, or is there again."""
         self.uplink.is_delayed = not is_up
-        if is_up and self._on_line:
-            return self.playback.release(now)
         if not is_up:
             self.playback.hold()
-        return []
+        return self.playback.release(now) if is_up and self._on_line else []
 
     def wake_at(self) -> float | None:
         """Return when `tick` is due."""
@@ -385,8 +383,7 @@ class Dialogue:
     def owed(self, *, broke_off: bool, told_ms: int = 0) -> Debt:
         """Return what the session in use would leave to the next one; `broke_off`: in mid-answer."""
         floor = self.floor
-        is_over = floor.speaking_item is None
-        item_id = floor.last_item
+        item_id, is_over = floor.last_item, floor.speaking_item is None
         turn = None if item_id is None else self.conversation.last_turn(item_id, is_over=is_over)
         go_on = Request(Wish.CONTINUE, CONTINUE) if broke_off else None
         told_ms = max(told_ms, self.uplink.told_ms)

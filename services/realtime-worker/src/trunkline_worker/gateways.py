@@ -16,6 +16,7 @@ from trunkline_common.control import ControlError, Redirect, RedirectReply
 from trunkline_common.pulse import PING_TIMEOUT_S, Loss, Pulse
 from trunkline_worker import metrics
 from trunkline_worker.events import RedirectAnswer, RedirectAnswered
+from trunkline_worker.gateway_line import GatewayLine
 
 SWEEP_S: Final = 0.25
 """One look at the times of all calls; no timer for each."""
@@ -38,13 +39,8 @@ _log = log.get(__name__)
 class HeldCall(Protocol):
     """A call of this worker."""
 
-    @property
-    def gateway(self) -> str:
-        """Which holds its stream; empty when none does."""
-
-    @property
-    def heard_at(self) -> float:
-        """When the last frame of its stream came, by the loop's clock."""
+    line: GatewayLine
+    """Tells which gateway holds its stream, and when it was last heard."""
 
     @property
     def is_talking(self) -> bool:
@@ -91,9 +87,9 @@ class Gateways:
     def _suspects(self) -> set[str]:
         silent_since = asyncio.get_running_loop().time() - SILENCE_S
         return {
-            call.gateway
+            call.line.gateway
             for call in self._calls()
-            if call.heard_at < silent_since and call.is_talking and call.gateway
+            if call.line.heard_at < silent_since and call.is_talking and call.line.gateway
         }
 
     def _note_state_of_bus(self) -> None:
@@ -143,7 +139,7 @@ class Gateways:
         return True
 
     def _give_up(self, gateway: str, how: Loss) -> None:
-        lost = [call for call in self._calls() if call.gateway == gateway and call.is_talking]
+        lost = [call for call in self._calls() if call.line.gateway == gateway and call.is_talking]
         metrics.GATEWAYS_LOST.labels(how).inc()
         _log.warning("gateway-lost", gateway=gateway, how=how, calls=len(lost))
         for call in lost:

@@ -54,11 +54,6 @@ and longer than Twilio takes to ask what comes next."""
 
 TOMBSTONES_MAX: Final = 10_000
 
-MOVES_PER_S: Final = 5.0
-"""Calls that a stopping worker hands over: 50 in ten seconds, without a herd of connects at the model."""
-
-MOVE_AGAIN_S: Final = 3.0
-
 GOODBYE_S: Final = 5.0
 """Left of the drain deadline for telling the remaining calls and for flushing the event log."""
 
@@ -144,7 +139,7 @@ class Host:
         self._draining = True
         metrics.DRAINING.set(1)
         await self._match_queue_to_room()
-        moving = asyncio.create_task(self._move_calls(), name="move-calls")
+        moving = asyncio.create_task(self._owned.move_all(), name="move-calls")
         self._endings.add(moving)
         while self._owned.live and loop.time() < deadline:
             _log.info(
@@ -163,22 +158,6 @@ class Host:
             raise ServiceError(
                 "events of calls were not acknowledged in time, and are lost; is JetStream well? See nats stream info EV"
             )
-
-    async def _move_calls(self) -> None:
-        """Ask the gateways to give each call to another worker, a few a second: each opens a model session.
-
-        A gateway that has heard it takes no harm from hearing it again; one that is new to the call has not.
-        """
-        asked_at: dict[str, float] = {}
-        loop = asyncio.get_running_loop()
-        while True:
-            long_ago = loop.time() - MOVE_AGAIN_S
-            for call_id, held in self._owned.live.items():
-                if held.runner.can_move and asked_at.get(call_id, long_ago) <= long_ago:
-                    asked_at[call_id] = loop.time()
-                    held.runner.move()
-                    break
-            await asyncio.sleep(1 / MOVES_PER_S)
 
     def _on_audio_link(self, is_up: bool) -> None:
         self._hears = is_up

@@ -5,8 +5,10 @@ a pause (the process was stopped, or without a link) a worker may believe that i
 over meanwhile: the new owner says so, and the old one asks.
 """
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Final
 
 from nats.aio.msg import Msg
 
@@ -17,6 +19,11 @@ from trunkline_common.frames import Fence
 from trunkline_worker import events, metrics
 from trunkline_worker.logged_once import LoggedOnce
 from trunkline_worker.runner import CallRunner
+
+MOVES_PER_S: Final = 5.0
+"""Calls that a stopping worker hands over: 50 in ten seconds, without a herd of connects at the model."""
+
+MOVE_AGAIN_S: Final = 3.0
 
 _log = log.get(__name__)
 
@@ -53,6 +60,22 @@ class Owned:
         question = control.encode(OwnerRequest(op="owner", worker=self._worker))
         for call_id in [*self.live, *self.ended]:
             await self._bus.publish(subjects.owner(call_id), question)
+
+    async def move_all(self) -> None:
+        """Ask the gateways to give each call to another worker, a few a second: each opens a model session.
+
+        A gateway that has heard it takes no harm from hearing it again; one that is new to the call has not.
+        """
+        asked_at: dict[str, float] = {}
+        loop = asyncio.get_running_loop()
+        while True:
+            long_ago = loop.time() - MOVE_AGAIN_S
+            for call_id, held in self.live.items():
+                if held.runner.can_move and asked_at.get(call_id, long_ago) <= long_ago:
+                    asked_at[call_id] = loop.time()
+                    held.runner.move()
+                    break
+            await asyncio.sleep(1 / MOVES_PER_S)
 
     async def on_request(self, message: Msg) -> None:
         """Answer a question to the owner of a call."""

@@ -143,16 +143,6 @@ class CallRunner:
         """A stream carries the call, as far as it is known."""
         return self._call.state is State.TALKING
 
-    @property
-    def gateway(self) -> str:
-        """Which holds the call's stream; empty when none does."""
-        return self.line.gateway
-
-    @property
-    def heard_at(self) -> float:
-        """When the last frame of the stream came, by the loop's clock."""
-        return self.line.heard_at
-
     def start(self, past: Past | None = None) -> None:
         """Begin: open the model's session while Twilio is still setting up the stream.
 
@@ -352,6 +342,15 @@ class CallRunner:
                 metrics.ORPHAN_SECONDS.labels(end).observe(seconds)
             case commands.Finish(verdict, next_step):
                 self._finish(verdict, next_step)
+
+    def _ask_for_redirect(self) -> None:
+        redirect = control.Redirect(
+            call_id=self.call_id,
+            attach=self.fence.attach + 1,
+            started_at_ms=self.started_at_ms,
+            detours=self._detours,
+        )
+        self._gateways.ask_for_redirect(redirect, self.apply)
 
     def _send(self, kind: FrameKind, payload: bytes = b"", generation: int = 0, flags: int = 0) -> None:
         self.line.send(kind, payload, generation=generation, flags=flags, received_at=self._received_at)
