@@ -199,7 +199,7 @@ def test_a_tool_that_was_not_answered_is_remembered_without_an_output() -> None:
 
 
 def test_interruptions_keys_and_costs_are_counted() -> None:
-    tokens = dict.fromkeys(
+    tokens: dict[str, Any] = dict.fromkeys(
         ["input_tokens", "input_text_tokens", "input_audio_tokens", "cached_tokens", "output_tokens"], 0
     ) | {"output_text_tokens": 0, "output_audio_tokens": 0}
     log: list[CallEvent] = [

@@ -178,7 +178,7 @@ def speaking(heard_ms: int = 1_000, *, complete: bool = True) -> Checkpoint:
     )
 
 
-MARKS = {"mark_sent": "0:A2:4000", "mark_played": "0:A2:1000", "unplayed_ms": 3_000}
+MARKS: dict[str, Any] = {"mark_sent": "0:A2:4000", "mark_played": "0:A2:1000", "unplayed_ms": 3_000}
 
 
 def test_what_twilio_holds_plays_on_and_is_not_sent_again() -> None:
@@ -326,6 +326,7 @@ TOOLS = Agent(
     tools=(
         HttpTool("look", "Reads.", SCHEMA, "GET", "https://a.example/"),
         HttpTool("book", "Acts.", SCHEMA, "POST", "https://a.example/"),
+        HttpTool("order", "Acts once for a key.", SCHEMA, "POST", "https://a.example/", retry=True),
     ),
 )
 
@@ -335,12 +336,18 @@ def under_way(name: str) -> Checkpoint:
     return but(QUIET, items=(HELLO, QUESTION, tool))
 
 
-def test_a_tool_that_only_reads_runs_again_under_the_same_idempotency_key() -> None:
+def test_a_tool_that_acts_once_for_a_key_runs_again_under_the_same_key() -> None:
+    _, following = taken_over(under_way("order"), TOOLS)
+
+    (run,) = [command for command in following if isinstance(command, RunTool)]
+    assert ("Idempotency-Key", "CA1-call_1") in run.request.headers
+
+
+def test_a_tool_that_only_reads_runs_again_and_its_answer_is_spoken_of() -> None:
     call, following = taken_over(under_way("look"), TOOLS)
 
     (run,) = [command for command in following if isinstance(command, RunTool)]
     assert run.tool_call_id == "call_1"
-    assert run.request.idempotency_key == "CA1-call_1"
     returned = call.handle(events.ToolReturned("call_1", ToolOutcome.OK, "{}", 200), NOW + 1)
     assert [event.output for event in sent(returned) if isinstance(event, CreateFunctionOutput)] == ["{}"]
     assert len(requests(returned)) == 1
