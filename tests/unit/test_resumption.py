@@ -1,96 +1,42 @@
-"""A talk goes on at another owner of the call: what was heard, what is owed, and what is asked for."""
+"""A talk goes on at another owner of the call: what plays on, and who is heard again."""
 
 from typing import Any
 
-import msgspec
-from talk import AGENT, ATTACHED, HUNG_UP, STREAM_LOST, acts, new_call, played, recorded, sent, verdict_of
+from resumed import (
+    NOW,
+    QUIET,
+    but,
+    orders,
+    owned,
+    requests,
+    standing_by,
+    state,
+    taken_over,
+)
+from talk import AGENT, STREAM_LOST, acts, new_call, played, recorded, sent
 
 from trunkline_common.call_events import (
     AgentTurn,
     CallAttached,
     CallerTurn,
-    CallStarted,
     CallTakenOver,
     ModelConnected,
-    ToolOutcome,
-    Verdict,
 )
 from trunkline_worker import commands, events
-from trunkline_worker.agent import Agent
-from trunkline_worker.agent_tools import HttpTool
 from trunkline_worker.call import Call
 from trunkline_worker.call_life import State
 from trunkline_worker.checkpoint import Checkpoint
 from trunkline_worker.commands import (
     AppendAudio,
     Command,
-    CreateFunctionOutput,
     CreateMessage,
-    CreateResponse,
-    RunTool,
     TellReady,
 )
 from trunkline_worker.conversation import AgentDraft, CallerDraft
 from trunkline_worker.debt import CONTINUE
 from trunkline_worker.floor import Floor
-from trunkline_worker.history import Remembered
-from trunkline_worker.limits import Limits
 from trunkline_worker.model_link import STAND_BY_S
 from trunkline_worker.playback import InFlight
-from trunkline_worker.response_gate import Request, Wish
-from trunkline_worker.resumption import STILL_THERE
-
-NOW = 100.0
-HELLO = Remembered("A1", "agent", 1, "Hello.")
-QUESTION = Remembered("U1", "caller", 2, "When are you open?", 2_000, 3_000)
-QUIET = Checkpoint(
-    media_ms=5_000,
-    stream_shift_ms=0.0,
-    position=2,
-    items=(HELLO, QUESTION),
-    floor=Floor(owes=False, taken_ms=3_000),
-    told_ms=5_000,
-    in_session=True,
-    greeted=True,
-    agent_was_heard=True,
-    signs=1,
-)
-"""A call in which nobody speaks, and nothing is owed."""
-
-
-def but(known: Checkpoint, **changes: Any) -> Checkpoint:
-    return msgspec.structs.replace(known, **changes)
-
-
-def standing_by(agent: Agent = AGENT) -> Call:
-    call = new_call(agent)
-    call.stand_by(NOW)
-    call.handle(events.SessionCreated(1, "sess_1"), NOW)
-    call.handle(events.SessionConfigured(1, agent.session(deaf=True)), NOW)
-    return call
-
-
-def owned(known: Checkpoint, **facts: Any) -> events.Owned:
-    return events.Owned("gw-1", "MZ1", known, "worker-lost", "1.1", facts.pop("generation", 0), **facts)
-
-
-def state(call: Call) -> State:
-    return call.state
-
-
-def taken_over(known: Checkpoint, agent: Agent = AGENT, **facts: Any) -> tuple[Call, list[Command]]:
-    call = standing_by(agent)
-    return call, call.handle(owned(known, **facts), NOW)
-
-
-def requests(following: list[Command]) -> list[CreateResponse]:
-    return [event for event in sent(following) if isinstance(event, CreateResponse)]
-
-
-def orders(following: list[Command]) -> list[str]:
-    """Return what the model was asked to say."""
-    return [each.instructions or "" for each in requests(following)]
-
 
 # Standing by
 
@@ -224,6 +170,15 @@ def test_marks_of_an_older_generation_count_for_nothing() -> None:
     assert recorded(following) == []
 
 
+def test_a_line_that_breaks_after_a_takeover_is_a_line_that_breaks() -> None:
+    call, _ = taken_over(speaking(), **MARKS)
+
+    following = acts(call.handle(STREAM_LOST, NOW + 1))
+
+    assert state(call) is State.ORPHANED
+    assert following[0] == commands.ClearPlayback(1)
+
+
 # The caller speaks
 
 
@@ -271,146 +226,3 @@ def test_audio_that_comes_before_the_session_waits_for_it() -> None:
     following = call.handle(events.SessionConfigured(1, AGENT.session(deaf=True)), NOW + 0.4)
 
     assert appended_ms(following) == 2_000
-
-
-# What is owed
-
-
-def test_an_answer_that_had_not_begun_is_asked_for_once() -> None:
-    floor = Floor(unanswered_item="U1", taken_ms=3_000)
-
-    call, following = taken_over(but(QUIET, floor=floor, owed=Request(Wish.ANSWER)))
-    following += call.handle(events.Tick(), NOW + 0.5)
-
-    assert len(requests(following)) == 1
-
-
-def test_a_turn_that_only_the_model_knew_is_answered() -> None:
-    # The model answers by itself: nothing was asked for.
-    _, following = taken_over(but(QUIET, floor=Floor(unanswered_item="U1", taken_ms=3_000)))
-
-    assert len(requests(following)) == 1
-
-
-def test_keys_that_the_model_was_not_told_of_are_told() -> None:
-    call, _ = taken_over(but(QUIET, keys="42"))
-    call.handle(events.KeyPressed("#"), NOW + 0.5)
-
-    messages = [
-        event for event in sent(call.handle(events.Tick(), NOW + 5)) if isinstance(event, CreateMessage)
-    ]
-
-    assert messages == []
-    assert "The caller pressed 42# on the keypad." in repr(call._dialogue.conversation.history.items())
-
-
-def test_a_departure_that_did_not_happen_is_told_to_the_agent() -> None:
-    call, following = taken_over(but(QUIET, departure="end_call"))
-
-    notes = [event.text for event in sent(following) if isinstance(event, CreateMessage)]
-    assert (
-        notes[-1] == "You were interrupted, so end_call did not happen. Use it again if it is still wanted."
-    )
-    assert len(requests(following)) == 1
-    assert state(call) is State.TALKING
-
-
-# Tools
-
-
-SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
-TOOLS = Agent(
-    audio_path="pcmu",
-    filler="none",
-    limits=Limits(minutes=0, silence_s=0),
-    tools=(
-        HttpTool("look", "Reads.", SCHEMA, "GET", "https://a.example/"),
-        HttpTool("book", "Acts.", SCHEMA, "POST", "https://a.example/"),
-        HttpTool("order", "Acts once for a key.", SCHEMA, "POST", "https://a.example/", retry=True),
-    ),
-)
-
-
-def under_way(name: str) -> Checkpoint:
-    tool = Remembered("F1", "tool", 2, tool_call_id="call_1", name=name, arguments="{}")
-    return but(QUIET, items=(HELLO, QUESTION, tool))
-
-
-def test_a_tool_that_acts_once_for_a_key_runs_again_under_the_same_key() -> None:
-    _, following = taken_over(under_way("order"), TOOLS)
-
-    (run,) = [command for command in following if isinstance(command, RunTool)]
-    assert ("Idempotency-Key", "CA1-call_1") in run.request.headers
-
-
-def test_a_tool_that_only_reads_runs_again_and_its_answer_is_spoken_of() -> None:
-    call, following = taken_over(under_way("look"), TOOLS)
-
-    (run,) = [command for command in following if isinstance(command, RunTool)]
-    assert run.tool_call_id == "call_1"
-    returned = call.handle(events.ToolReturned("call_1", ToolOutcome.OK, "{}", 200), NOW + 1)
-    assert [event.output for event in sent(returned) if isinstance(event, CreateFunctionOutput)] == ["{}"]
-    assert len(requests(returned)) == 1
-
-
-def test_of_a_tool_that_acts_it_is_said_that_nobody_knows() -> None:
-    _, following = taken_over(under_way("book"), TOOLS)
-
-    (output,) = [event for event in sent(following) if isinstance(event, CreateFunctionOutput)]
-    assert not [command for command in following if isinstance(command, RunTool)]
-    assert "not known whether this was carried out" in output.output
-    assert len(requests(following)) == 1
-
-
-# What is counted
-
-
-def test_limits_and_costs_go_on_counting() -> None:
-    agent = Agent(audio_path="pcmu", filler="none", limits=Limits(minutes=1, silence_s=0))
-    call, _ = taken_over(but(QUIET, media_ms=50_000, responses_usd=0.5, interruptions=2), agent)
-
-    assert call.spend.total_usd == 0.5
-    assert call.interruptions == 2
-    wake_at = call.wake_at()
-    assert wake_at is not None
-    assert wake_at <= NOW + 10, "ten seconds of the minute are left"
-
-
-def test_a_caller_who_heard_the_agent_at_another_owner_left_after_an_answer() -> None:
-    call, _ = taken_over(but(QUIET, agent_was_heard=True))
-
-    following = call.handle(HUNG_UP, NOW + 1)
-
-    assert verdict_of(following) is Verdict.CALLER_HUNG_UP
-
-
-# From the log alone
-
-
-def test_a_call_of_which_only_the_log_is_left_says_that_it_is_still_there() -> None:
-    call = new_call()
-    following = call.start_again(but(QUIET, stream_shift_ms=None, in_session=False), NOW)
-    call.handle(events.SessionCreated(1, "sess_1"), NOW)
-    following += call.handle(events.SessionConfigured(1, AGENT.session(deaf=True)), NOW)
-    following += call.handle(ATTACHED, NOW + 0.5)
-
-    assert [type(event) for event in recorded(following)][:2] == [CallStarted, CallTakenOver]
-    assert len(requests(following)) == 1
-    assert STILL_THERE in orders(following)[0]
-
-
-def test_a_call_whose_log_tells_nothing_begins_anew() -> None:
-    call = new_call()
-
-    following = call.start_again(Checkpoint(), NOW)
-
-    assert not [event for event in recorded(following) if isinstance(event, CallTakenOver)]
-
-
-def test_a_line_that_breaks_after_a_takeover_is_a_line_that_breaks() -> None:
-    call, _ = taken_over(speaking(), **MARKS)
-
-    following = acts(call.handle(STREAM_LOST, NOW + 1))
-
-    assert state(call) is State.ORPHANED
-    assert following[0] == commands.ClearPlayback(1)
