@@ -1,9 +1,10 @@
 """A worker that stops hands its calls over, one to another, or gives them back; the test plays the gateway."""
 
+import asyncio
 import signal
 from pathlib import Path
 
-from integration.test_worker import Gateway, gateway
+from integration.test_worker import LIMIT_S, Gateway, gateway
 from owners import Owner, ask, attached, running_worker
 
 from trunkline_common import control
@@ -59,8 +60,9 @@ async def test_calls_that_nobody_takes_are_given_back_at_the_deadline(
         owners = [await attached(gateway, "CA" + digit * 32) for digit in "12"]
         stopping.process.send_signal(signal.SIGTERM)
         seen: list[Frame] = []
-        while [frame.kind for frame in seen].count(FrameKind.HANG_UP) < 2:
-            seen.append(await gateway.frames.get())
+        async with asyncio.timeout(LIMIT_S):
+            while [frame.kind for frame in seen].count(FrameKind.HANG_UP) < 2:
+                seen.append(await gateway.frames.get())
         code = await stopping.process.exited()
         ended = await gateway.next_event(CallEnded)
 
@@ -74,8 +76,7 @@ async def test_calls_that_nobody_takes_are_given_back_at_the_deadline(
 
 async def candidate_ready(gateway: Gateway, old: Owner, candidate: Owner) -> bool:
     """Take frames of both until the candidate says that it could go on."""
-    while True:
-        frame = await gateway.frames.get()
-        if frame.fence == candidate.fence:
-            return frame.kind == FrameKind.READY
-        await old.note(frame)
+    async with asyncio.timeout(LIMIT_S):
+        while (frame := await gateway.frames.get()).fence != candidate.fence:
+            await old.note(frame)
+    return frame.kind == FrameKind.READY

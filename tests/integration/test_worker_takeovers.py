@@ -13,7 +13,7 @@ from nats.errors import NoRespondersError
 from owners import Owner, Worker, ask, attached, running_worker, unreadable, until_nobody_owns
 
 from trunkline_common import call_events, control, subjects
-from trunkline_common.call_events import AgentTurn, CallerTurn, CallStarted, CallTakenOver
+from trunkline_common.call_events import AgentTurn, CallerTurn, CallEvent, CallStarted, CallTakenOver
 from trunkline_common.control import AssignKind, OwnerRequest
 from trunkline_common.frames import Fence, Frame, FrameKind
 from trunkline_local.nats_server import NatsServer
@@ -117,7 +117,7 @@ async def test_a_checkpoint_that_cannot_be_read_costs_no_call(gateway: Gateway, 
 async def test_a_call_without_an_owner_goes_on_from_its_log_with_its_next_stream(
     gateway: Gateway, worker: Worker
 ) -> None:
-    log: list[call_events.CallEvent] = [
+    log: list[CallEvent] = [
         CallStarted(caller="+12025550123", called="+12025550147", agent="built-in", worker="wk-gone"),
         AgentTurn(
             item_id="A1",

@@ -32,3 +32,19 @@ def test_keys_without_an_end_are_not_collected_for_ever() -> None:
 
     assert messages[-1] == f"The caller pressed {'1' * DIGITS_MAX} on the keypad."
     assert set(messages[:-1]) == {None}
+
+
+def test_keys_of_another_owner_wait_for_the_rest_of_the_number() -> None:
+    keypad = Keypad()
+    keypad.restore("42", NOW)
+
+    assert keypad.digits == "42"
+    assert keypad.wake_at() == NOW + PAUSE_S
+    assert keypad.press("#", NOW + 1) == "The caller pressed 42# on the keypad."
+
+
+def test_without_keys_of_another_owner_nothing_is_due() -> None:
+    keypad = Keypad()
+    keypad.restore("", NOW)
+
+    assert keypad.wake_at() is None

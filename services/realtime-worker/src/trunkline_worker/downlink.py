@@ -18,7 +18,7 @@ OUTBOX_FRAMES_MAX: Final = 8_192
 BATCH_FRAMES: Final = 64
 """Frames handed to nats-py before its flusher gets a turn; far below what the bus lets wait."""
 
-_MUST_ARRIVE: Final = frozenset({FrameKind.CLEAR, FrameKind.HANG_UP})
+_MUST_ARRIVE: Final = frozenset({FrameKind.CLEAR, FrameKind.HANG_UP, FrameKind.MOVE, FrameKind.READY})
 """Late is better than never for these: they wait for the link where audio is dropped."""
 
 
