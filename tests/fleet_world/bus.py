@@ -233,7 +233,12 @@ class Broker:
                 before = str(seq)
         if not answers:
             return [Message("", b"", {"Status": "404", "Description": "Message Not Found"})]
-        end = {"Status": "204", "Nats-Num-Pending": "0", "Nats-Sequence": before, "Nats-Last-Sequence": before}
+        end = {
+            "Status": "204",
+            "Nats-Num-Pending": "0",
+            "Nats-Sequence": before,
+            "Nats-Last-Sequence": before,
+        }
         return [*answers, Message("", b"", end)]
 
 
@@ -302,7 +307,12 @@ class ModelledBus:
         raise AssertionError("no limit on callers in this world")
 
     async def request_page(
-        self, subject: str, payload: bytes, timeout_s: float, is_last: Callable[[Message], bool], answers_max: int
+        self,
+        subject: str,
+        payload: bytes,
+        timeout_s: float,
+        is_last: Callable[[Message], bool],
+        answers_max: int,
     ) -> list[Message]:
         def ask(answer: Callable[[Any], None]) -> None:
             answer(self._broker.page(json.loads(payload)))

@@ -109,9 +109,7 @@ class Checks:
         """I6: what has an effect happens once."""
         self._tool_runs[tool_call_id] += 1
         self._world.saw(f"tool {method}")
-        self.require(
-            method == "GET" or self._tool_runs[tool_call_id] == 1, f"I6: {tool_call_id} ran twice"
-        )
+        self.require(method == "GET" or self._tool_runs[tool_call_id] == 1, f"I6: {tool_call_id} ran twice")
 
     # --- At the end
 
@@ -129,9 +127,7 @@ class Checks:
             of_owner[envelope.call_id, envelope.fence].append(envelope)
         for (call_id, fence), envelopes in of_owner.items():
             numbers = [envelope.n for envelope in envelopes]
-            self.require(
-                numbers == list(range(len(numbers))), f"I3: {call_id} {fence} has events {numbers}"
-            )
+            self.require(numbers == list(range(len(numbers))), f"I3: {call_id} {fence} has events {numbers}")
             started = {envelope.call_started_at_ms for envelope in envelopes}
             self.require(len(started) == 1, f"I3: {call_id} {fence} began at {started}")
             for envelope in envelopes:
@@ -153,7 +149,9 @@ class Checks:
             for number, (stream, _) in said.items():
                 missing += number not in consumed and number < newest.get(stream, -1)
         counted = _dropped() - self._dropped_before
-        self.require(missing <= counted, f"I2: {missing} frames of the caller are missing, {counted} are counted")
+        self.require(
+            missing <= counted, f"I2: {missing} frames of the caller are missing, {counted} are counted"
+        )
 
     def is_served(self, call_id: str, since: float) -> bool:
         """Whether the agent was heard since then."""

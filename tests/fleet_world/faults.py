@@ -68,7 +68,9 @@ class Faults:
 
     def _worker(self) -> Process | None:
         world = self._world
-        workers = [each for each in world.processes.values() if isinstance(each, WorkerProcess) and each.is_well]
+        workers = [
+            each for each in world.processes.values() if isinstance(each, WorkerProcess) and each.is_well
+        ]
         busy = [each for each in workers if each.calls]
         choice = busy if busy and world.draw.random() < 0.8 else workers
         return world.draw.choice(choice) if choice else None
@@ -133,6 +135,7 @@ class Faults:
 
     def _cut_bus(self, fault: Fault) -> None:
         silently = self._world.draw.random() < 0.3
+        self._world.bus_back_at = max(self._world.bus_back_at, self._world.now + fault.lasts_s)
         for process in list(self._world.processes.values()):
             for name in ("audio", "control"):
                 if not process.is_dead:

@@ -27,7 +27,9 @@ CALLS = [("look", "{}"), ("act", '{"n": 1}')]
 class FleetSession:
     """Stands where `session.Session` does: the socket of one worker's call to the model, and the model."""
 
-    def __init__(self, world: World, number: int, on_event: Callable[[events.ModelEvent], None], delay_s: float) -> None:
+    def __init__(
+        self, world: World, number: int, on_event: Callable[[events.ModelEvent], None], delay_s: float
+    ) -> None:
         self.world = world
         self.number = number
         self.process: Process = world.running

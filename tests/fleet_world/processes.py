@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
 from fleet_world.bus import ModelledBus
 from fleet_world.clock import ProcessLoop
+from trunkline_common.bus import NoAnswerError
 from trunkline_common.service import Life
 from trunkline_gateway import main as gateway_main
 from trunkline_gateway.calling import Calling
@@ -63,7 +65,12 @@ class Process:
 
     async def _live(self) -> None:
         self.life = Life(self.name, 60)
-        await self._serve()
+        # Nothing begins before NATS is reached.
+        await asyncio.sleep(max(self.world.bus_back_at - self.world.now, 0))
+        try:
+            await self._serve()
+        except NoAnswerError as error:
+            self.world.note(self.name, f"could not begin: {error}")
         self.world.agenda.after(0, self.crash)
 
     async def _serve(self) -> None:

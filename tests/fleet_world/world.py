@@ -65,6 +65,8 @@ class World:
         self.capacity = self.draw.choice([2, 5])
         self.model_is_kind = seed % 4 != 3
         self.frame_loss = 0.0
+        self.bus_back_at = 0.0
+        """After an outage of the whole bus."""
         self.tool_calls = 0
         agent = Agent(audio_path="pcmu", filler="none")
         self.agent = able(agent) if seed % 5 == 4 else agent
@@ -98,7 +100,9 @@ class World:
     def gateway_for_twilio(self) -> GatewayProcess | None:
         """Return the gateway that a load balancer picks."""
         gateways = [
-            each for each in self.processes.values() if isinstance(each, GatewayProcess) and each.takes_streams
+            each
+            for each in self.processes.values()
+            if isinstance(each, GatewayProcess) and each.takes_streams
         ]
         return self.draw.choice(gateways) if gateways else None
 
