@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from call_world.model import ModelSession
+
 from trunkline_common.call_events import ToolOutcome
 from trunkline_worker import commands, events
 from trunkline_worker.agent import Agent
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from fleet_world.processes import Process
     from fleet_world.world import World
 
-VOICES = [byte for byte in range(1, 0x50)]
+VOICES = list(range(1, 0x50))
 """Bytes of μ-law that are neither silence nor the caller's."""
 
 CALLS = [("look", "{}"), ("act", '{"n": 1}')]

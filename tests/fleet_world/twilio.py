@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
-from fleet_world.processes import GatewayProcess
 from starlette.datastructures import FormData
+
+from fleet_world.processes import GatewayProcess
 from trunkline_gateway.connection import Connection
 from trunkline_gateway.webhook import _Answers
 

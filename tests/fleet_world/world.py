@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 import structlog
 from call_world.doings import able
+
 from fleet_world.bus import Broker
 from fleet_world.checks import Checks, watched, workers_of
 from fleet_world.clock import Agenda
@@ -65,6 +66,8 @@ class World:
         self.capacity = self.draw.choice([2, 5])
         self.model_is_kind = seed % 4 != 3
         self.frame_loss = 0.0
+        self.lost_messages = 0
+        """On broken links."""
         self.bus_back_at = 0.0
         """After an outage of the whole bus."""
         self.tool_calls = 0
@@ -185,6 +188,7 @@ class World:
             single = len(self.faults.all) == 1 and self.model_is_kind
             early = not call.agent_heard_at or self.faults.all[0].at < call.agent_heard_at[0]
             self.checks.require(not single or early, f"one fault ended {call.sid}: {call.over}")
+            self.checks.require(call.over != "hung up by us", "I4: the caller was taken to have hung up")
             return
         served = self.checks.is_served(call.sid, healed_at)
         self.checks.require(served or not self.model_is_kind, f"nobody answers {call.sid} after all faults")
