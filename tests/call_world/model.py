@@ -80,7 +80,7 @@ class ModelSession:
         """Connect, or fail to in one of the ways that were seen."""
         world, draw = self._world, self._world.random
         fate = 1.0 if world.is_kind else draw.random()
-        delay_s = draw.choice([0.02, 0.1, 0.5, 2.0])
+        delay_s = draw.choice([0.02, 0.1, 0.5, 0.3 if world.is_kind else 2.0])
         if fate < 0.05:
             return
         if fate < 0.10:

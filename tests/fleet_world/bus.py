@@ -68,22 +68,27 @@ class Connection:
         if not self.up.is_set():
             self._buffered.append(at_broker)
             return
-        if not self.carries:
-            return
-        epoch = self._epoch
+        epoch = self._epoch if self.carries else None
         self._up_free_at = max(self._up_free_at, self._world.now + self._world.transit_s())
-        self._world.agenda.at(self._up_free_at, lambda: at_broker() if epoch == self._epoch else None)
+
+        def arrive() -> None:
+            if epoch == self._epoch:
+                at_broker()
+            else:
+                self._world.lost_messages += 1
+
+        self._world.agenda.at(self._up_free_at, arrive)
 
     def deliver(self, at_process: Callable[[], None]) -> None:
         """Carry something to the process."""
-        if not self.carries or self.process.is_dead:
-            return
-        epoch = self._epoch
+        epoch = self._epoch if self.carries else None
         self._down_free_at = max(self._down_free_at, self._world.now + self._world.transit_s())
 
         def arrive() -> None:
             if epoch == self._epoch and not self.process.is_dead:
                 self.process.loop.call_soon(at_process)
+            else:
+                self._world.lost_messages += 1
 
         self._world.agenda.at(self._down_free_at, arrive)
 

@@ -135,6 +135,7 @@ class Faults:
 
     def _cut_bus(self, fault: Fault) -> None:
         silently = self._world.draw.random() < 0.3
+        self._world.bus_back_at = max(self._world.bus_back_at, self._world.now + fault.lasts_s)
         for process in list(self._world.processes.values()):
             for name in ("audio", "control"):
                 if not process.is_dead:

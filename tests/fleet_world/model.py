@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fleet_world.processes import Process
     from fleet_world.world import World
 
-VOICES = [byte for byte in range(1, 0x50)]
+VOICES = list(range(1, 0x50))
 """Bytes of μ-law that are neither silence nor the caller's."""
 
 CALLS = [("look", "{}"), ("act", '{"n": 1}')]

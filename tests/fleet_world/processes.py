@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
 from fleet_world.bus import ModelledBus
 from fleet_world.clock import ProcessLoop
+from trunkline_common.bus import NoAnswerError
 from trunkline_common.service import Life
 from trunkline_gateway import main as gateway_main
 from trunkline_gateway.calling import Calling
@@ -34,7 +36,7 @@ class Process:
         self.world = world
         self.name = name
         self.is_stopping = False
-        self.loop = ProcessLoop(world.agenda, name, world.fault)
+        self.loop = ProcessLoop(world.agenda, name, world.fault)  # type: ignore[abstract]  # no sockets
         self.bus = ModelledBus(self)
         world.processes[name] = self
 
@@ -54,7 +56,7 @@ class Process:
     async def _watched(self, work: Coroutine[Any, Any, Any]) -> None:
         try:
             await work
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the border of a task
             self.world.fault(f"{self.name}: {error!r}", error)
 
     def start(self) -> None:
@@ -63,7 +65,12 @@ class Process:
 
     async def _live(self) -> None:
         self.life = Life(self.name, 60)
-        await self._serve()
+        # Nothing begins before NATS is reached.
+        await asyncio.sleep(max(self.world.bus_back_at - self.world.now, 0))
+        try:
+            await self._serve()
+        except NoAnswerError as error:
+            self.world.note(self.name, f"could not begin: {error}")
         self.world.agenda.after(0, self.crash)
 
     async def _serve(self) -> None:
@@ -81,7 +88,7 @@ class Process:
     def stop(self) -> None:
         """SIGTERM."""
         self.is_stopping = True
-        self.loop.call_soon(lambda: self.life.stop_requested.set())
+        self.loop.call_soon(self.life.stop_requested.set)
 
     def pause(self) -> None:
         """SIGSTOP."""

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 LOUD, SILENCE = b"\x55", b"\xff"
 WEBHOOK_TIMEOUT_S = 5.0
 WEBHOOK_TRIES = 3
-ABNORMAL_CLOSE = 1006
+NOBODY_S = 0.5
+NOBODY_TRIES = 30
+"""While no gateway is ready, the load balancer keeps the request, up to Twilio's limit of 15 s."""
+
+NOTICES_S = [0.02, 0.3, 1.0, 4.5]
+"""Until Twilio goes on without a socket that broke; the last one is later than our own redirect."""
 
 
 class Call:
@@ -84,12 +89,12 @@ class Call:
         if gateway is not None:
             self.world.note(self.sid, f"asks {gateway.name} {path} {query.get('attach', '')}")
             gateway.loop.call_soon(lambda: gateway.spawn(self._answered(gateway, path, query, asking)))
-        wait_s = 0.5 if gateway is None else WEBHOOK_TIMEOUT_S
+        wait_s = NOBODY_S if gateway is None else WEBHOOK_TIMEOUT_S
 
         def again() -> None:
             if asking != self._asking or self.over:
                 return
-            if tried < WEBHOOK_TRIES:
+            if tried < (WEBHOOK_TRIES if gateway else NOBODY_TRIES):
                 self._ask(path, query, tried + 1)
             else:
                 self._end("no webhook answered")
@@ -144,9 +149,7 @@ class Call:
         if by_gateway:
             self._ask_url(stream.action, after_s=world.draw.choice([0.02, 0.1, 0.3]))
             return
-        notices_s = world.draw.choice([0.02, 0.3, 1.0, None])
-        if notices_s is not None:
-            self._ask_url(stream.action, after_s=notices_s)
+        self._ask_url(stream.action, after_s=world.draw.choice(NOTICES_S))
 
     def _leave_stream(self) -> None:
         stream, self.stream = self.stream, None

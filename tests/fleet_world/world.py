@@ -66,6 +66,10 @@ class World:
         self.capacity = self.draw.choice([2, 5])
         self.model_is_kind = seed % 4 != 3
         self.frame_loss = 0.0
+        self.lost_messages = 0
+        """On broken links."""
+        self.bus_back_at = 0.0
+        """After an outage of the whole bus."""
         self.tool_calls = 0
         agent = Agent(audio_path="pcmu", filler="none")
         self.agent = able(agent) if seed % 5 == 4 else agent
@@ -184,6 +188,7 @@ class World:
             single = len(self.faults.all) == 1 and self.model_is_kind
             early = not call.agent_heard_at or self.faults.all[0].at < call.agent_heard_at[0]
             self.checks.require(not single or early, f"one fault ended {call.sid}: {call.over}")
+            self.checks.require(call.over != "hung up by us", "I4: the caller was taken to have hung up")
             return
         served = self.checks.is_served(call.sid, healed_at)
         self.checks.require(served or not self.model_is_kind, f"nobody answers {call.sid} after all faults")

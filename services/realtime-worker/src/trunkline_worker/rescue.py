@@ -35,7 +35,7 @@ class Rescue:
         self._lost_at: float | None = None
         self._ask_at: float | None = None
         self._redirects = 0
-        self._moving_until = float("-inf")
+        self._moving_until = self._moving_before = float("-inf")
 
     def stream_lost(self, now: float) -> None:
         """No stream carries the call; whoever says so again is not the first."""
@@ -58,11 +58,14 @@ class Rescue:
         if self._ask_at is None or now < self._ask_at:
             return []
         self._ask_at = now + ASK_AGAIN_S
+        # A gateway that is slow to answer may have done it before its answer comes.
+        self._moving_before, self._moving_until = self._moving_until, now + MOVING_S
         return [AskForRedirect()]
 
     def answered(self, answer: RedirectAnswer, now: float) -> None:
         """A gateway asks Twilio now, or none does, or that is not known."""
         if answer == "nobody":
+            self._moving_until = self._moving_before
             return
         self._moving_until = now + MOVING_S
         if self._lost_at is None or answer == "silent":
