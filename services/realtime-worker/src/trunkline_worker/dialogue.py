@@ -10,7 +10,7 @@ Rules:
   says while there is no line waits for the next one; what was cut is asked for again.
 * Where short speech is no interruption (see `speech_guard`), the model neither stops nor answers by itself: both
   are done here, once it is known that the caller speaks.
-* Silence that the model took as a turn is none of the caller's: it is not written, and its answer is not timed.
+* Silence that the model took as a turn is none of the caller's: not written, and its answer is not timed.
 * What the model believes it said is what was heard (`beliefs`); a lost session loses no words (`debt`).
 """
 
@@ -57,7 +57,6 @@ class Dialogue:
         self.gate = ResponseGate(agent.instructions)
         self.spend = Spend(prices, agent.model, agent.transcription_model)
         self.interruptions = 0
-        self.agent_was_heard = False
         self._agent = agent
         self.uplink = Uplink(agent.audio_path, resampler)
         self.playback = Playback(agent.audio_path, resampler)
@@ -68,7 +67,7 @@ class Dialogue:
         self._clock = TurnClock()
         self._guard = SpeechGuard(agent.min_speech_ms, agent.turn_detection.end_of_speech_ms)
         self.filler = FillerSound(agent.filler)
-        self.in_session = self._on_line = False
+        self.in_session = self._on_line = self.agent_was_heard = False
         self._ear = GreetingEar(listens=agent.listen_during_greeting)
 
     @property
@@ -143,32 +142,30 @@ class Dialogue:
         """The gateway measured the hops around it."""
         self.playback.round_trip_ms = self._clock.line_measured(twilio_rtt_ms, bus_rtt_ms)
 
-    def suspend(self, now: float) -> list[Command]:
-        """There is no line: the rest of what Twilio held will not be heard."""
-        self.playback.hold()
+    def suspend(self, now: float, *, may_return: bool = False) -> list[Command]:
+        """There is no line: the rest of what Twilio held will not be heard, unless the line returns after all."""
+        self.playback.lose_line(now)
         self.gate.hold()
         commands = self.actions.line_lost(now)
         self._on_line = False
         self.filler.stop(now)
-        if not self.playback.active:
-            return commands
-        return [*commands, *self._cut(now, cancel=True), *self.gate.request(Wish.ANSWER, now)]
+        return commands if may_return else [*commands, *self._cut_off(now)]
 
     def resume(self, now: float, *, same_stream: bool = False) -> list[Command]:
         """A stream is there, or the one before after all: go on where the line broke, if one did."""
         if not same_stream:
             self.uplink.start_stream()
+        commands = [] if same_stream else self._cut_off(now)
         self.actions.line_opened()
         self._on_line = True
-        return [*self.playback.release(now), *self.gate.release(now)]
+        return [*commands, *self.playback.release(now), *self.gate.release(now)]
 
     def bus_changed(self, now: float, *, is_up: bool) -> list[Command]:
         """The way to the gateway broke, where what is sent is lost, or is there again."""
         self.uplink.is_delayed = not is_up
         if is_up and self._on_line:
             return self.playback.release(now)
-        if not is_up:
-            self.playback.hold()
+        self.playback.hold()
         return []
 
     def wake_at(self) -> float | None:
@@ -344,6 +341,11 @@ class Dialogue:
                 commands += self._beliefs.correct(cut)
             commands += [*map(Record, turns)]
         return commands
+
+    def _cut_off(self, now: float) -> list[Command]:
+        if not self.playback.is_cut_off:
+            return []
+        return [*self._cut(now, cancel=True), *self.gate.request(Wish.ANSWER, now)]
 
     def _on_response_done(self, event: events.ResponseDone, now: float) -> list[Command]:
         if self.gate.is_over(event.response_id):

@@ -187,7 +187,7 @@ class CallRunner:
 
     def lose_stream(self) -> None:
         """Take it that the stream is lost; its gateway stays known, for it may only be slow."""
-        self.apply(events.StreamStopped(control.StopReason.STREAM_LOST))
+        self.apply(events.StreamStopped(control.StopReason.STREAM_LOST, is_certain=False))
 
     def take_frame(self, frame: Frame) -> None:
         """Apply a frame from the gateway; refuse one of another owner, or one that is too late to matter."""
