@@ -10,7 +10,7 @@ Rules:
   says while there is no line waits for the next one; what was cut is asked for again.
 * Where short speech is no interruption (see `speech_guard`), the model neither stops nor answers by itself: both
   are done here, once it is known that the caller speaks.
-* Silence that the model took as a turn is none of the caller's: not written, and its answer is not timed.
+* Silence that the model took as a turn is none of the caller's: neither written nor timed.
 * What the model believes it said is what was heard (`beliefs`); a lost session loses no words (`debt`).
 """
 
@@ -343,9 +343,8 @@ class Dialogue:
         return commands
 
     def _cut_off(self, now: float) -> list[Command]:
-        if not self.playback.is_cut_off:
-            return []
-        return [*self._cut(now, cancel=True), *self.gate.request(Wish.ANSWER, now)]
+        is_cut_off, wish = self.playback.is_cut_off, Wish.ANSWER
+        return [*self._cut(now, cancel=True), *self.gate.request(wish, now)] if is_cut_off else []
 
     def _on_response_done(self, event: events.ResponseDone, now: float) -> list[Command]:
         if self.gate.is_over(event.response_id):
