@@ -5,8 +5,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from chaos import stored
 from chaos.fleet import NATS_NODES, Fleet, Size
 from chaos.history import History
@@ -14,6 +12,7 @@ from trunkline_simulators import openai_ledger, recordings
 from trunkline_simulators.twilio_call import place_call
 from trunkline_simulators.twilio_call_settings import CallSettings
 from trunkline_simulators.twilio_conversations import Conversation, Step
+from trunkline_simulators.twilio_result import CallResult
 from trunkline_simulators.twilio_webhooks import ConnectTo
 
 LIMIT_S = 60.0
@@ -35,10 +34,9 @@ Fault = Callable[[Fleet], Awaitable[None]]
 
 async def kill_the_gateways_node(fleet: Fleet) -> None:
     (gateway,) = fleet.of("gateway")
-    for node, link in enumerate(gateway.links["nats"]):
-        if link.connections:
-            await fleet.nats.kill(node)
-            return
+    node = next(node for node, link in enumerate(gateway.links["nats"]) if link.connections)
+    await fleet.nats.kill(node)
+    await fleet.nats.servers[node].restart()
 
 
 async def take_all_away(fleet: Fleet) -> None:
@@ -56,34 +54,43 @@ async def swallow_the_gateways_frames(fleet: Fleet) -> None:
         link.heal()
 
 
-@pytest.mark.parametrize("fault", [kill_the_gateways_node, take_all_away, swallow_the_gateways_frames])
-async def test_a_call_outlives_nats(tmp_path: Path, fault: Fault) -> None:
+FAULTS: list[Fault] = [kill_the_gateways_node, swallow_the_gateways_frames, take_all_away]
+
+
+async def test_calls_outlive_what_befalls_nats(tmp_path: Path) -> None:
     history = await asyncio.to_thread(History, tmp_path)
     async with Fleet.running(tmp_path, Size(workers=1, gateways=1), history) as fleet:
-        first_answer = asyncio.Event()
-
-        def on_event(event: dict[str, Any]) -> None:
-            if event["event"] == "caller-silent":
-                first_answer.set()
-
-        calling = asyncio.create_task(place_call(settings(fleet), on_event))
-        async with asyncio.timeout(LIMIT_S):
-            # The caller has said the first line, and its answer is under way.
-            await first_answer.wait()
-            await fault(fleet)
-            result = await calling
+        async with asyncio.timeout(LIMIT_S * len(FAULTS)):
+            results = [await talk(fleet, fault) for fault in FAULTS]
         await stored.collect(fleet.nats, fleet.postgres, tmp_path)
     history.close()
     kept = await asyncio.to_thread(stored.read, tmp_path)
 
-    assert result.script_finished
-    assert (result.attaches, result.warnings) == (1, []), "Twilio noticed nothing"
     ledger = await asyncio.to_thread(openai_ledger.read, tmp_path / "recordings")
-    assert [each.utterance for each in ledger] == LINES, "every word was heard, and heard once"
-    said = [recordings.utterance(line).text for line in LINES]
-    assert [words for _, words in kept.caller_texts] == said
+    for fault, result in zip(FAULTS, results, strict=True):
+        assert result.script_finished, fault
+        assert (result.attaches, result.warnings) == (1, []), "Twilio noticed nothing"
+        sessions = [session_id for sid, session_id in kept.sessions if sid == result.call_sid]
+        heard = [each.utterance for each in ledger if each.session_id in sessions]
+        assert (fault, heard) == (fault, LINES), "every word was heard, and heard once"
+        said = [words for sid, words in kept.caller_texts if sid == result.call_sid]
+        assert said == [recordings.utterance(line).text for line in LINES]
+        assert (result.call_sid, "success") in kept.outcomes
     assert sorted(kept.rows) == sorted(kept.events)
-    assert kept.outcomes == [(result.call_sid, "success")]
+
+
+async def talk(fleet: Fleet, fault: Fault) -> CallResult:
+    """Call, and let the fault strike when the caller has said the first line, whose answer is under way."""
+    first_line = asyncio.Event()
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event["event"] == "caller-silent":
+            first_line.set()
+
+    calling = asyncio.create_task(place_call(settings(fleet), on_event))
+    await first_line.wait()
+    await fault(fleet)
+    return await calling
 
 
 def settings(fleet: Fleet) -> CallSettings:
