@@ -19,8 +19,7 @@ def test_whole_frames_are_sent_at_once_and_the_rest_waits_for_the_next_delta() -
     first = playback.receive("R1", "A1", sound(30), now=0.0)
     second = playback.receive("R1", "A1", sound(15), now=0.1)
 
-    assert played(first) == sound(20)
-    assert played(second) == sound(20)
+    assert played(first) == played(second) == sound(20)
 
 
 def test_only_the_end_of_an_item_is_padded_with_silence() -> None:

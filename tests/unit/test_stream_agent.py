@@ -18,6 +18,7 @@ from trunkline_common import control
 from trunkline_common.control import LineReport
 from trunkline_common.frames import LATE_MS_MAX, Fence, Frame, FrameKind
 from trunkline_gateway import events
+from trunkline_gateway.downlink import RESUME_AGAIN_S, RESUME_TRIES_MAX
 from trunkline_gateway.reasons import Drop
 from trunkline_gateway.stream import (
     EARLY_FRAMES_MAX,
@@ -55,27 +56,66 @@ def test_frames_that_do_not_belong_here_are_dropped(frame: Frame, drop: Drop) ->
     assert line.feed(frame) == [events.DropFrame(drop)]
 
 
-def test_a_hole_in_the_numbers_is_counted_and_the_audio_played() -> None:
+def test_what_was_lost_is_asked_for_and_nothing_behind_it_is_played_before() -> None:
     line = active_line()
-    line.stream.agent_audio(agent(seq=0), line.now)
+    line.feed(agent(seq=0))
+    line.feed(agent(FrameKind.MARK, seq=1, payload=b"0:item:20"))
 
-    assert line.stream.agent_audio(agent(seq=3), line.now) is None
-    commands = line.feed(agent(seq=3))
+    assert line.stream.agent_audio(agent(seq=4), line.now) is None
+    commands = line.feed(agent(seq=4))
 
     assert commands[0] == events.FramesLost(2)
-    assert len(sent(commands)) == 1
-    assert line.stream.agent_audio(agent(seq=4), line.now) is not None
+    assert drops(commands) == [Drop.BEHIND_LOST]
+    (request,) = published(commands)
+    assert (request.kind, request.payload) == (FrameKind.RESUME, b"0:item:20")
+    assert drops(line.feed(agent(seq=5))) == [Drop.BEHIND_LOST]
+    assert line.feed(agent(FrameKind.RESUME, seq=6, payload=b"%d" % request.seq)) == []
+    assert line.stream.agent_audio(agent(seq=7), line.now) is not None
 
 
-def test_audio_from_an_outage_is_not_played() -> None:
+def test_only_the_answer_to_the_newest_request_counts() -> None:
+    line = active_line()
+    (first,) = published(line.feed(agent(seq=1)))
+    line.now += RESUME_AGAIN_S
+    (second,) = published(line.feed(agent(seq=2)))
+
+    line.feed(agent(FrameKind.RESUME, seq=3, payload=b"%d" % first.seq))
+    assert line.stream.agent_audio(agent(seq=4), line.now) is None
+    line.feed(agent(FrameKind.RESUME, seq=4, payload=b"%d" % second.seq))
+    assert line.stream.agent_audio(agent(seq=5), line.now) is not None
+
+
+def test_an_owner_that_cannot_send_again_is_heard_with_holes() -> None:
+    line = active_line()
+    requests = 0
+    for seq in range(1, 2 * RESUME_TRIES_MAX):
+        requests += len(published(line.feed(agent(seq=seq, t_ms=round(1000 * line.now)))))
+        line.now += RESUME_AGAIN_S
+
+    assert requests == RESUME_TRIES_MAX
+    last = agent(seq=2 * RESUME_TRIES_MAX, t_ms=round(1000 * line.now))
+    assert line.stream.agent_audio(last, line.now) is not None
+
+
+def test_after_an_interruption_what_was_lost_before_is_not_missed() -> None:
+    line = active_line()
+    line.feed(agent(seq=1))
+
+    line.feed(agent(FrameKind.CLEAR, seq=2, generation=1))
+
+    assert len(sent(line.feed(agent(seq=3, generation=1)))) == 1
+
+
+def test_audio_from_an_outage_is_not_played_but_asked_for_again() -> None:
     line = active_line()
     line.stream.agent_audio(agent(seq=0, t_ms=0), line.now)
 
     line.now += LATE_MS_MAX / 1000 + 1
     assert line.stream.agent_audio(agent(seq=1, t_ms=20), line.now) is None
-    assert line.feed(agent(seq=1, t_ms=20)) == [events.DropFrame(Drop.LATE)]
-    fresh = agent(seq=2, t_ms=LATE_MS_MAX + 1000)
-    assert line.stream.agent_audio(fresh, line.now) is not None
+    commands = line.feed(agent(seq=1, t_ms=20))
+
+    assert drops(commands) == [Drop.LATE]
+    assert [frame.kind for frame in published(commands)] == [FrameKind.RESUME]
 
 
 def test_marks_follow_their_audio() -> None:

@@ -129,9 +129,11 @@ def test_comfort_sounds_until_the_agent_is_back_and_what_is_left_of_it_is_cleare
 
     over = line.feed(events.Pinged(1.0, "wk-1", consumed=0))
     assert [each for each in over if isinstance(each, events.ComfortPlayed)]
-    assert line.stream.agent_audio(agent(), line.now) is None
-    assert [message["event"] for message in sent(line.feed(agent()))] == ["clear", "media"]
-    assert line.stream.agent_audio(agent(seq=1), line.now)
+    (request,) = [frame for frame in published(over) if frame.kind == FrameKind.RESUME]
+    line.feed(agent(FrameKind.RESUME, payload=b"%d" % request.seq))
+    assert line.stream.agent_audio(agent(seq=1), line.now) is None
+    assert [message["event"] for message in sent(line.feed(agent(seq=1)))] == ["clear", "media"]
+    assert line.stream.agent_audio(agent(seq=2), line.now)
 
 
 def test_while_the_agent_is_heard_there_is_no_comfort() -> None:

@@ -83,7 +83,9 @@ class Link:
         self._tell_down("not tried yet")
         try:
             await self.client.connect(
-                servers=self._settings.nats_url.split(","),
+                servers=self._servers(),
+                # It would shuffle at each reconnection, and may try the server first that it has just lost.
+                dont_randomize=True,
                 name=f"{self._life.service}-{self._name}",
                 user_credentials=None if credentials is None else RawCredentials(credentials),
                 connect_timeout=CONNECT_TIMEOUT_S,
@@ -105,6 +107,12 @@ class Link:
         except nats.errors.Error as error:
             raise ServiceError(f"cannot use NATS at {self._settings.nats_address}: {error}") from error
         await self._on_connected()
+
+    def _servers(self) -> list[str]:
+        servers = self._settings.nats_url.split(",")
+        # A fleet spreads over the servers.
+        random.shuffle(servers)
+        return servers
 
     async def subscribe(
         self,

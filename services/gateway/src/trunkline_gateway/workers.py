@@ -46,11 +46,17 @@ class Workers:
         self._nobody_subject = subjects.owner(gateway)
         self._streams: dict[str, dict[Listener, Progress]] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
+        self._link_broke = asyncio.Event()
+        bus.on_audio_link(self._on_audio_link)
 
     async def run(self) -> None:
         """Keep the watches until cancelled; a watch that fails ends the service."""
         async with asyncio.TaskGroup() as self._tasks:
-            await asyncio.Event().wait()
+            while True:
+                await self._link_broke.wait()
+                self._link_broke.clear()
+                for worker in tuple(self._streams):
+                    await self._tell_all(worker, LinkLost())
 
     def hold(self, worker: str, stream: Listener) -> None:
         """Watch `worker` on behalf of a stream."""
@@ -106,6 +112,11 @@ class Workers:
                 was_lost = False
                 await self._tell(worker, reply, time.monotonic() - sent_at)
             await asyncio.sleep(max(sent_at + pause_s - time.monotonic(), 0))
+
+    def _on_audio_link(self, is_up: bool) -> None:
+        # Before there is a new link: what came by that would be taken for all that there was.
+        if not is_up:
+            self._link_broke.set()
 
     def _links(self) -> tuple[int, int]:
         return self._bus.reconnects, self._bus.audio_reconnects

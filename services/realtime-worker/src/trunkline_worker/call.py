@@ -12,7 +12,7 @@ import zlib
 from typing import Final
 
 from trunkline_common.call_events import CallAttached, CallStarted, DtmfReceived, Verdict
-from trunkline_common.control import NextStep, StopReason
+from trunkline_common.control import NextStep
 from trunkline_worker import agent_tools, events
 from trunkline_worker.absence import Absence
 from trunkline_worker.agent import Agent
@@ -174,8 +174,8 @@ class Call:
                 return self._dialogue.actions.returned(event, now)
             case events.Dialed(status):
                 return self._on_dialed(status, now)
-            case events.StreamStopped(reason):
-                return self._on_stream_stopped(reason, now)
+            case events.StreamStopped():
+                return self._on_stream_stopped(event, now)
             case events.LineMeasured(twilio_rtt_ms, bus_rtt_ms):
                 self._dialogue.line_measured(twilio_rtt_ms, bus_rtt_ms)
                 return []
@@ -232,15 +232,16 @@ class Call:
         commands += [*self._dialogue.resume(now), *self._greet_once(now)]
         return [*commands, *self._unless_lost(now)]
 
-    def _on_stream_stopped(self, reason: StopReason, now: float) -> list[Command]:
-        verdict = STOPPED_FOR_GOOD.get(reason)
+    def _on_stream_stopped(self, event: events.StreamStopped, now: float) -> list[Command]:
+        verdict = STOPPED_FOR_GOOD.get(event.reason)
         if verdict is Verdict.CALLER_HUNG_UP and self._rescue.is_moving(now):
             # It was redirected, or the caller hung up: then Twilio says so when it is asked again.
             self._rescue.caller_stopped = True
             verdict = None
         if self.state is State.LINGERING or (self.state is State.LEAVING and verdict is None):
             return []
-        commands = self._dialogue.suspend(now, for_good=verdict is not None)
+        may_return = verdict is None and not event.is_certain
+        commands = self._dialogue.suspend(now, for_good=verdict is not None, may_return=may_return)
         if verdict is None:
             if self.state is not State.ORPHANED:
                 self.state, self._deadline = State.ORPHANED, now + ORPHAN_S
@@ -258,13 +259,12 @@ class Call:
         if not (is_frame and waits) or self._rescue.is_moving(now):
             return []
         self.state, self._deadline = State.TALKING, None
-        commands = [*self._rescue.ended("heard-again", now), *self._dialogue.resume(now, same_stream=True)]
-        return [*commands, *self._greet_once(now)]
+        heard = self._rescue.ended("heard-again", now)
+        return [*heard, *self._dialogue.resume(now, same_stream=True), *self._greet_once(now)]
 
     def _on_over_at_twilio(self, now: float) -> list[Command]:
         if self.state is not State.ORPHANED:
-            # A stream came meanwhile, and its end will be told.
-            return []
+            return []  # a stream came meanwhile, and its end will be told
         hung_up = self._rescue.caller_stopped
         return self._linger(Verdict.CALLER_HUNG_UP if hung_up else Verdict.STREAM_LOST, now)
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from trunkline_common.call_events import AgentTurn, CallerTurn
 from trunkline_worker.debt import LastTurn
+from trunkline_worker.floor import Floor
 from trunkline_worker.history import History
 from trunkline_worker.playing_item import Cut
 
@@ -252,8 +253,11 @@ class Conversation:
             del self._caller[turn.item_id]
             self._due.pop(turn.item_id, None)
 
-    def last_turn(self, item_id: str, *, is_over: bool) -> LastTurn:
-        """Return what a session that follows must know of the caller's turn under way."""
+    def last_turn(self, floor: Floor) -> LastTurn | None:
+        """Return what a session that follows must know of the caller's turn under way, if there is one."""
+        item_id, is_over = floor.last_item, floor.speaking_item is None
+        if item_id is None:
+            return None
         turn = self._caller.get(item_id)
         return LastTurn(is_over, None, None) if turn is None else LastTurn(is_over, turn.start_ms, turn.text)
 

@@ -4,7 +4,7 @@ A lost session loses no words: what Twilio holds plays on; the next session is t
 once the caller's audio that had not become an answered turn, and is asked to speak only if an answer is owed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from trunkline_worker.response_gate import Request, Wish
@@ -36,9 +36,15 @@ class Debt:
     request: Request | None = None
     """None: nothing, or an answer that it gives by itself to what it hears again."""
 
+    def heard_from(self, media_ms: int | None) -> "Debt":
+        """Return the debt if the caller may have begun to speak at this media time already."""
+        if media_ms is None or media_ms >= self.hear_again_ms:
+            return self
+        return replace(self, hear_again_ms=media_ms)
+
 
 def debt(
-    turn: LastTurn | None, asked: Request | None, go_on: Request | None, *, told_ms: int, taken_ms: int
+    turn: LastTurn | None, asked: Request | None, go_on: Request | None, told_ms: int, taken_ms: int
 ) -> Debt:
     """Return it; `asked` is what the session had been asked for, `go_on` the request if it was in mid-answer.
 

@@ -10,11 +10,9 @@ Rules:
   line, waits for the next one. Only audio that another owner of the call had sent is gone; then it is asked for again.
 * Where short speech is no interruption (see `speech_guard`), the model neither stops nor answers by itself: both
   are done here, once it is known that the caller speaks.
-* Silence that the model took as a turn is none of the caller's: it is not written, and its answer is not timed.
+* Silence that the model took as a turn is none of the caller's: neither written nor timed.
 * What the model believes it said is what was heard (`beliefs`); a lost session loses no words (`debt`).
 """
-
-from dataclasses import replace
 
 from trunkline_worker import events, realtime_refusals
 from trunkline_worker.actions import Actions
@@ -57,7 +55,6 @@ class Dialogue:
         self.gate = ResponseGate(agent.instructions)
         self.spend = Spend(prices, agent.model, agent.transcription_model)
         self.interruptions = 0
-        self.agent_was_heard = False
         self._agent = agent
         self.uplink = Uplink(agent.audio_path, resampler)
         self.playback = Playback(agent.audio_path, resampler)
@@ -68,7 +65,7 @@ class Dialogue:
         self._clock = TurnClock()
         self._guard = SpeechGuard(agent.min_speech_ms, agent.turn_detection.end_of_speech_ms)
         self.filler = FillerSound(agent.filler)
-        self.in_session = self._on_line = False
+        self.in_session = self._on_line = self.agent_was_heard = False
         self._ear = GreetingEar(listens=agent.listen_during_greeting)
 
     @property
@@ -144,26 +141,26 @@ class Dialogue:
         """The gateway measured the hops around it."""
         self.playback.round_trip_ms = self._clock.line_measured(twilio_rtt_ms, bus_rtt_ms)
 
-    def suspend(self, now: float, *, for_good: bool = False) -> list[Command]:
-        """There is no line: what Twilio held and the caller did not hear is said on the next one, if there is one."""
-        self.playback.hold()
+    def suspend(self, now: float, *, for_good: bool = False, may_return: bool = False) -> list[Command]:
+        """There is no line: what Twilio held and the caller did not hear is said on the next one, if there is one.
+
+        One that `may_return` may hold it still.
+        """
+        self.playback.lose_line(now)
         self.gate.hold()
         commands = self.actions.line_lost(now)
         self._on_line = False
         self.filler.stop(now)
-        if not self.playback.active:
-            return commands
-        if not for_good and self.playback.rewind():
-            return [*commands, ClearPlayback(self.playback.generation)]
-        return [*commands, *self._cut(now, cancel=True), *self.gate.request(Wish.ANSWER, now)]
+        return commands if may_return else [*commands, *self._lose_unheard(now, for_good=for_good)]
 
     def resume(self, now: float, *, same_stream: bool = False) -> list[Command]:
         """A stream is there, or the one before after all: go on where the line broke, if one did."""
         if not same_stream:
             self.uplink.start_stream()
+        commands = [] if same_stream else self._lose_unheard(now, for_good=False)
         self.actions.line_opened()
         self._on_line = True
-        return [*self.playback.release(now), *self.gate.release(now)]
+        return [*commands, *self.playback.release(now), *self.gate.release(now)]
 
     def bus_changed(self, now: float, *, is_up: bool) -> list[Command]:
         """The way to the gateway broke, where what is sent is lost, or is there again."""
@@ -347,6 +344,13 @@ class Dialogue:
             commands += [*map(Record, turns)]
         return commands
 
+    def _lose_unheard(self, now: float, *, for_good: bool) -> list[Command]:
+        if not self.playback.is_cut_off:
+            return []
+        if not for_good and self.playback.rewind():
+            return [ClearPlayback(self.playback.generation)]
+        return [*self._cut(now, cancel=True), *self.gate.request(Wish.ANSWER, now)]
+
     def _on_response_done(self, event: events.ResponseDone, now: float) -> list[Command]:
         if self.gate.is_over(event.response_id):
             return []
@@ -382,15 +386,11 @@ class Dialogue:
 
     def owed(self, *, broke_off: bool, told_ms: int = 0) -> Debt:
         """Return what the session in use would leave to the next one; `broke_off`: in mid-answer."""
-        floor = self.floor
-        item_id, is_over = floor.last_item, floor.speaking_item is None
-        turn = None if item_id is None else self.conversation.last_turn(item_id, is_over=is_over)
+        turn, taken_ms = self.conversation.last_turn(self.floor), self.floor.taken_ms
         go_on = Request(Wish.CONTINUE, CONTINUE) if broke_off else None
         told_ms = max(told_ms, self.uplink.told_ms)
-        owed = debt(turn, self.gate.owed(), go_on, told_ms=told_ms, taken_ms=floor.taken_ms)
-        if self._guard.doubt is None or self._guard.doubt.start_ms >= owed.hear_again_ms:
-            return owed
-        return replace(owed, hear_again_ms=self._guard.doubt.start_ms)
+        doubt_ms = None if self._guard.doubt is None else self._guard.doubt.start_ms
+        return debt(turn, self.gate.owed(), go_on, told_ms, taken_ms).heard_from(doubt_ms)
 
     def _heard(self) -> list[Command]:
         return [

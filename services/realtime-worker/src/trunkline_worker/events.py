@@ -57,6 +57,8 @@ class StreamStopped:
     """Twilio's stream is over."""
 
     reason: StopReason
+    is_certain: bool = True
+    """Its gateway said so; otherwise nobody heard of the gateway, which may only be slow."""
 
 
 @dataclass(frozen=True, slots=True)

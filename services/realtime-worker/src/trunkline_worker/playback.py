@@ -64,6 +64,8 @@ class Playback:
         """To Twilio and back, so that a position is what the caller hears now, not what an echo said."""
         self.held = False
         """There is no line: everything waits."""
+        self._stopped_at: float | None = None
+        """When the line was lost with something on it: nothing of that is heard any more."""
         self._audio_path = audio_path
         self._resampler = resampler
         self._items: deque[PlayingItem] = deque()
@@ -79,6 +81,11 @@ class Playback:
     def active(self) -> bool:
         """Something was sent, or waits, that the caller has not heard."""
         return bool(self._items)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """The line was lost before everything was heard."""
+        return self._stopped_at is not None
 
     @property
     def audible(self) -> bool:
@@ -239,6 +246,7 @@ class Playback:
         An echo tells of half a round trip ago, and the clear arrives in half a round trip. Audio that was sent
         into silence had the same way as the clear, so it is heard from the moment at which it was sent.
         """
+        now = now if self._stopped_at is None else self._stopped_at
         heard = {item.item_id: float(item.heard_ms) for item in self._items}
         reached_at = self._reached_at
         for mark in self._marks.values():
@@ -260,6 +268,7 @@ class Playback:
             for item in self._items
         ]
         self.generation += 1
+        self._stopped_at = None
         self._items.clear()
         self._marks.clear()
         return cuts
@@ -272,6 +281,7 @@ class Playback:
         """
         if not all(item.can_go_back for item in self._items):
             return False
+        self._stopped_at = None
         self.generation += 1
         self._marks.clear()
         for item in self._items:
@@ -279,12 +289,18 @@ class Playback:
         return True
 
     def hold(self) -> None:
-        """The line is gone: what comes waits."""
+        """What is sent would be lost: what comes waits."""
         self.held = True
+
+    def lose_line(self, now: float) -> None:
+        """The line is gone, and with it what Twilio held; what comes waits."""
+        self.held = True
+        if self.active and self._stopped_at is None:
+            self._stopped_at = now
 
     def release(self, now: float) -> list[Command]:
         """There is a line again; return what waited for it."""
-        self.held = False
+        self.held, self._stopped_at = False, None
         return self._forward(now)
 
     def send_again(self, number: int, mark: str, now: float) -> list[Command]:

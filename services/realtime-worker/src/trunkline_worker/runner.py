@@ -183,7 +183,7 @@ class CallRunner:
 
     def lose_stream(self) -> None:
         """Take it that the stream is lost; its gateway stays known, for it may only be slow."""
-        self.apply(events.StreamStopped(control.StopReason.STREAM_LOST))
+        self.apply(events.StreamStopped(control.StopReason.STREAM_LOST, is_certain=False))
 
     def take_frame(self, frame: Frame) -> None:
         """Apply a frame from the gateway; refuse one of another owner, or one that is too late to matter."""
@@ -321,10 +321,8 @@ class CallRunner:
                 task = self._tool_runner.start(tool_call_id, request, self.apply, self.line.heard)
                 self._tools[tool_call_id] = task
                 task.add_done_callback(lambda _: self._tools.pop(tool_call_id, None))
-            case commands.CancelTool(tool_call_id):
-                running = self._tools.get(tool_call_id)
-                if running is not None:
-                    running.cancel()
+            case commands.CancelTool(tool_call_id) if tool_call_id in self._tools:
+                self._tools[tool_call_id].cancel()
             case commands.HangUp(next_step, transfer, digits):
                 self.next_step, self.transfer, self.digits = next_step, transfer, digits
                 self._detours += next_step in _DETOURS
