@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import pytest
 from fleet_world.world import World
 
-SEEDS = int(os.environ.get("TRUNKLINE_FLEET_SEEDS", "32"))
+SEEDS = int(os.environ.get("TRUNKLINE_FLEET_SEEDS", "24"))
 ONE_SEED = os.environ.get("TRUNKLINE_FLEET_SEED")
 CHUNKS = 8
 """So that pytest-xdist can spread the seeds."""
