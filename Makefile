@@ -32,8 +32,9 @@ call: .venv/.ready ## Place one simulated call at the system that `make up` runs
 test: .venv/.complete ## Run every test, on real servers of its own
 	@$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
-world: .venv/.complete ## Let simulated calls happen under every fault: SEEDS=50000; a seed that fails is printed
-	@TRUNKLINE_WORLD_SEEDS=$(or $(SEEDS),10000) $(BIN)/pytest -q -n 2 --timeout 1800 tests/unit/test_call_world.py
+world: .venv/.complete ## Let simulated calls, and a tenth as many fleets, happen under every fault: SEEDS=50000; a seed that fails is printed
+	@TRUNKLINE_WORLD_SEEDS=$(or $(SEEDS),10000) TRUNKLINE_FLEET_SEEDS=$$(( $(or $(SEEDS),10000) / 10 )) \
+	  $(BIN)/pytest -q -n 2 --timeout 1800 tests/unit/test_call_world.py tests/unit/test_fleet_world.py
 
 chaos: .venv/.complete ## Kill, hang, drain and cut real processes under live calls: ARGS="--faults all --hits 20"
 	@$(BIN)/python -m chaos $(ARGS)

@@ -122,9 +122,11 @@ class Worker:
             subjects.gateway_down(self.gateways[call_id], call_id), frames.encode(frame)
         )
 
-    async def ask_for_redirect(self, call_id: str, attach: int, detours: int = 0) -> bool:
+    async def ask_for_redirect(self, call_id: str, attach: int, detours: int = 0, worker: str = "") -> bool:
         """Have the call attached again, and return whether a gateway asks Twilio."""
-        redirect = Redirect(call_id=call_id, attach=attach, started_at_ms=1_000, detours=detours)
+        redirect = Redirect(
+            call_id=call_id, attach=attach, started_at_ms=1_000, detours=detours, worker=worker
+        )
         answer = await self._client.request(subjects.REDIRECT, control.encode(redirect), timeout=LIMIT_S)
         return control.decode(answer.data, RedirectReply).ok
 

@@ -113,6 +113,16 @@ async def test_twilio_is_not_asked_about_a_call_that_nobody_owns(scene: Scene) -
     await scene.gateway.wait_for_metric(1, "trunkline_gateway_redirects_total", result="not-needed")
 
 
+async def test_a_worker_that_does_not_own_the_call_any_more_is_not_heard(scene: Scene) -> None:
+    async with scene.call() as (call_id, calling):
+        assert await scene.worker.ask_for_redirect(call_id, attach=2, worker="wk-before")
+        await scene.gateway.wait_for_metric(1, "trunkline_gateway_redirects_total", result="not-needed")
+        await scene.worker.send(call_id, FrameKind.AUDIO, TONE)
+        result = await calling
+
+    assert result.attaches == 1
+
+
 async def test_a_failing_twilio_is_asked_once(scene: Scene) -> None:
     async with scene.call() as (call_id, calling):
         scene.twilio.fault = "unavailable"

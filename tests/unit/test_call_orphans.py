@@ -9,6 +9,7 @@ from talk import (
     answered,
     caller_audio,
     greeted,
+    new_call,
     sent,
     talking,
     verdict_of,
@@ -18,6 +19,7 @@ from trunkline_common.call_events import Verdict
 from trunkline_worker import events
 from trunkline_worker.call import Call
 from trunkline_worker.call_life import LINGER_S, ORPHAN_S, State
+from trunkline_worker.checkpoint import Checkpoint
 from trunkline_worker.commands import (
     AppendAudio,
     AskForRedirect,
@@ -163,6 +165,16 @@ def test_where_nobody_can_ask_twilio_the_old_stream_is_welcome() -> None:
     assert state(call) is State.TALKING
 
 
+def test_a_new_owner_does_not_take_its_gateway_for_lost_before_the_first_frame() -> None:
+    call = new_call()
+    call.stand_by(100.0)
+
+    call.handle(events.Owned("gw-1", "MZ1", Checkpoint(), "worker-lost", "1.1", 0), 100.1)
+    call.handle(events.Tick(), 100.11)
+
+    assert state(call) is State.TALKING
+
+
 # Moved by Twilio
 
 
@@ -174,6 +186,15 @@ def test_the_stop_of_the_old_stream_is_what_a_redirect_looks_like() -> None:
 
     call.handle(events.Attached("gw-2", "MZ2"), ASKED_AT + 0.3)
     assert state(call) is State.TALKING
+
+
+def test_a_redirect_may_be_carried_out_before_its_answer_is_here() -> None:
+    call = orphaned()
+    call.handle(events.Tick(), ASKED_AT)
+
+    call.handle(HUNG_UP, ASKED_AT + 0.1)
+
+    assert state(call) is State.ORPHANED
 
 
 def test_a_redirect_that_crosses_twilio_s_own_stream_stops_that_one_and_the_call_lives() -> None:
