@@ -67,6 +67,9 @@ class Surroundings(Protocol):
     def after(self, delay_s: float, action: Callable[[], object]) -> None:
         """Let something happen later."""
 
+    def at(self, at: float, action: Callable[[], object]) -> None:
+        """Let something happen at this time."""
+
     def saw(self, what: str) -> None:
         """Remember that this happened."""
 

@@ -86,6 +86,9 @@ class FleetSession:
     def after(self, delay_s: float, action: Callable[[], object]) -> None:
         self.world.agenda.after(delay_s, action)
 
+    def at(self, at: float, action: Callable[[], object]) -> None:
+        self.world.agenda.at(at, action)
+
     def saw(self, what: str) -> None:
         self.world.saw(what)
 

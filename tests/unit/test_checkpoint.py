@@ -24,7 +24,8 @@ from trunkline_worker.checkpoint import STATE_BYTES_MAX, Checkpoint, CheckpointE
 from trunkline_worker.conversation import AgentDraft, CallerDraft
 from trunkline_worker.floor import Floor
 from trunkline_worker.history import Remembered
-from trunkline_worker.playback import Cut, InFlight
+from trunkline_worker.playback import InFlight
+from trunkline_worker.playing_item import Cut
 from trunkline_worker.response_gate import Request, Wish
 
 STARTED = CallStarted(caller="+15550100", called="+15550199", agent="desk", worker="wk-1")

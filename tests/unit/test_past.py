@@ -136,3 +136,19 @@ def test_a_checkpoint_that_cannot_be_read_leaves_the_log() -> None:
 
 def test_a_log_is_waited_for_longer_than_it_takes_and_shorter_than_a_caller_notices() -> None:
     assert 0.1 < past.READ_S < 1.0
+
+
+def test_audio_before_the_gateway_s_word_means_that_the_word_was_lost() -> None:
+    known = Past()
+
+    assert known.misses_own(frame(FrameKind.AUDIO))
+    assert not known.misses_own(frame(FrameKind.OWN))
+    assert not known.misses_own(frame(FrameKind.REVOKE))
+
+
+def test_after_the_gateway_s_word_everything_counts() -> None:
+    known = Past()
+
+    assert known.takes(frame(FrameKind.OWN, control.encode(OWN)))
+
+    assert not known.misses_own(frame(FrameKind.AUDIO))

@@ -1,6 +1,7 @@
 """What another owner of the call sent to the caller: its clock, its marks, and what is heard of it."""
 
-from trunkline_worker.playback import Cut, InFlight, Playback
+from trunkline_worker.playback import InFlight, Playback
+from trunkline_worker.playing_item import Cut
 
 NOW = 100.0
 
