@@ -14,6 +14,7 @@ from trunkline_common.call_events import ToolOutcome
 from trunkline_worker import commands, events
 from trunkline_worker.agent import Agent
 from trunkline_worker.agent_tools import HttpRequest
+from trunkline_worker.tool_runner import MayAct
 
 if TYPE_CHECKING:
     from fleet_world.processes import Process
@@ -143,12 +144,26 @@ class ModelledTools:
         self._world = world
 
     def start(
-        self, tool_call_id: str, request: HttpRequest, on_return: Callable[[events.ToolReturned], None]
+        self,
+        tool_call_id: str,
+        request: HttpRequest,
+        on_return: Callable[[events.ToolReturned], None],
+        may_act: MayAct | None = None,
     ) -> asyncio.Task[None]:
-        self._world.checks.tool_runs(tool_call_id, request.method)
-        return asyncio.get_running_loop().create_task(self._run(tool_call_id, on_return))
+        waits = None if request.method == "GET" else may_act
+        running = self._run(tool_call_id, request, on_return, waits)
+        return asyncio.get_running_loop().create_task(running)
 
-    async def _run(self, tool_call_id: str, on_return: Callable[[events.ToolReturned], None]) -> None:
+    async def _run(
+        self,
+        tool_call_id: str,
+        request: HttpRequest,
+        on_return: Callable[[events.ToolReturned], None],
+        may_act: MayAct | None,
+    ) -> None:
+        if may_act is not None:
+            await may_act()
+        self._world.checks.tool_runs(tool_call_id, request.method)
         await asyncio.sleep(self._world.draw.choice([0.05, 0.3, 0.8, 2.0]))
         on_return(events.ToolReturned(tool_call_id, ToolOutcome.OK, '{"ok":true}'))
 

@@ -10,7 +10,6 @@ from trunkline_worker.commands import (
     CancelResponse,
     ClearPlayback,
     Count,
-    CreateResponse,
     DeleteItem,
     Measure,
     Play,
@@ -158,7 +157,7 @@ def test_an_answer_that_ended_before_its_cancel_arrived_was_cut_all_the_same() -
     talk.agent_speaks(1_000)
     talk.hear(events.AudioDone(SESSION, "R1", "A1"))
     talk.now += 0.15
-    talk.dialogue.suspend(talk.now)
+    talk.dialogue.suspend(talk.now, for_good=True)
     talk.hear(events.ItemAdded(SESSION, "A2", "assistant"))
     talk.audio(250, "A2")
 
@@ -267,12 +266,12 @@ def test_a_completed_item_without_audio_is_kept() -> None:
 # Broken lines
 
 
-def test_a_broken_line_cuts_what_twilio_held_and_stops_the_model() -> None:
+def test_a_line_that_is_gone_for_good_cuts_what_twilio_held_and_stops_the_model() -> None:
     talk = Talk()
     talk.agent_speaks(3_000)
     talk.now += 0.15
 
-    following = talk.dialogue.suspend(talk.now)
+    following = talk.dialogue.suspend(talk.now, for_good=True)
 
     assert following[0] == ClearPlayback(1)
     assert sent(following) == [CancelResponse("cancel_1", "R1"), TruncateItem("truncate_2", "A1", 150)]
@@ -280,25 +279,19 @@ def test_a_broken_line_cuts_what_twilio_held_and_stops_the_model() -> None:
     assert talk.dialogue.interruptions == 0
 
 
-def test_an_answer_that_the_line_cut_is_asked_for_again() -> None:
+def test_what_a_broken_line_swallowed_follows_on_the_next_one_without_asking_the_model() -> None:
     talk = Talk()
     talk.agent_speaks(3_000)
-    talk.agent_ends()
+    talk.echo("0:A1:1000")
     talk.now += 0.15
-    talk.dialogue.suspend(talk.now)
 
-    assert sent(talk.dialogue.resume(talk.now)) == [CreateResponse("respond_2")]
-    assert talk.dialogue.resume(talk.now) == []
+    assert talk.dialogue.suspend(talk.now) == [ClearPlayback(1)]
+    assert talk.audio(250) == [], "what the model says meanwhile waits behind it"
+    following = talk.dialogue.resume(talk.now)
 
-
-def test_it_is_asked_for_only_once_the_cancelled_one_is_done() -> None:
-    talk = Talk()
-    talk.agent_speaks(3_000)
-    talk.now += 0.15
-    talk.dialogue.suspend(talk.now)
-
-    assert talk.dialogue.resume(talk.now) == []
-    assert sent(talk.done(status="cancelled", reason="client_cancelled")) == [CreateResponse("respond_3")]
+    assert sent(following) == []
+    assert sum(len(each.ulaw) for each in played(following)) == (2_000 + 240) * 8
+    assert {each.generation for each in played(following)} == {1}
 
 
 def test_it_is_not_asked_for_while_there_is_no_line() -> None:
