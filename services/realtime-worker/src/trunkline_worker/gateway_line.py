@@ -16,6 +16,9 @@ CALLER_LATE_MS_MAX: Final = 15_000
 """The caller's words are not stale after a stall, only late: as much as a gateway keeps is still heard, in order."""
 
 
+_BEFORE_ALL: Final = frozenset({FrameKind.OWN, FrameKind.REVOKE})
+
+
 class GatewayLine:
     """One call's line; without a `gateway` nothing is sent."""
 
@@ -24,11 +27,15 @@ class GatewayLine:
         self.gateway = ""
         self.consumed_seq = -1
         """Of the last frame that was taken."""
+        self.waits_for_own = False
+        """The first frame that counts is OWN; when it was lost, what follows must not pass for all that was sent."""
         self._call_id = call_id
         self._downlink = downlink
         self._loop = asyncio.get_running_loop()
         self.heard_at = self._loop.time()
         """When the last frame of this owner's came."""
+        self.is_silent = False
+        """The gateway did not answer when it was asked why nothing comes."""
         self._opened_at = 0.0
         self._subject = ""
         self._seq = 0
@@ -74,6 +81,10 @@ class GatewayLine:
         if frame.fence != self.fence:
             metrics.FRAMES_REFUSED.labels("old-fence" if frame.fence < self.fence else "future-fence").inc()
             return False
+        if self.waits_for_own and frame.kind not in _BEFORE_ALL:
+            metrics.FRAMES_REFUSED.labels("before-own").inc()
+            return False
+        self.waits_for_own = False
         self.heard_at = self._loop.time()
         missing = frame.seq - self.consumed_seq - 1
         if missing < 0:
@@ -84,8 +95,15 @@ class GatewayLine:
         self.consumed_seq = frame.seq
         return True
 
-    def event_of(self, frame: Frame) -> events.Event | None:
-        """Return what an admitted frame means; None, and counted, when it means nothing, or comes too late."""
+    def events_of(self, frame: Frame) -> list[events.Event]:
+        """Return what an admitted frame means, and first that the gateway is heard again if it was silent."""
+        again: list[events.Event] = [events.BusChanged(is_up=True)] if self.is_silent else []
+        self.is_silent = False
+        event = self._event_of(frame)
+        return again if event is None else [*again, event]
+
+    def _event_of(self, frame: Frame) -> events.Event | None:
+        """Return what a frame means; None, and counted, when it means nothing, or comes too late."""
         event = _event_of(frame)
         if event is None:
             metrics.FRAMES_REFUSED.labels("unreadable").inc()

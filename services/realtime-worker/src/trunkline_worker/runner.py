@@ -163,7 +163,7 @@ class CallRunner:
         else:
             if self.request.kind is AssignKind.HANDOVER:
                 self.line.send_to(subjects.token(self.request.gateway))
-            self._past = past
+            self._past, self.line.waits_for_own = past, True
             past.when_complete(self._take_over)
             self._guarded(lambda: self._call.stand_by(now))
 
@@ -189,6 +189,11 @@ class CallRunner:
         """Take it that the stream is lost; its gateway stays known, for it may only be slow."""
         self.apply(events.StreamStopped(control.StopReason.STREAM_LOST, is_certain=False))
 
+    def note_silence(self) -> None:
+        """Its gateway does not answer: what it has to say may come later, and what it is sent be lost."""
+        self.line.is_silent = True
+        self.apply(events.BusChanged(is_up=False))
+
     def take_frame(self, frame: Frame) -> None:
         """Apply a frame from the gateway; refuse one of another owner, or one that is too late to matter."""
         if not self.line.admits(frame):
@@ -205,12 +210,10 @@ class CallRunner:
         self._send(FrameKind.MOVE)
 
     def _apply_frame(self, frame: Frame) -> None:
-        event = self.line.event_of(frame)
-        if event is None:
-            return
-        if isinstance(event, events.StreamStopped):
-            self.line.close()
-        self.apply(event)
+        for event in self.line.events_of(frame):
+            if isinstance(event, events.StreamStopped):
+                self.line.close()
+            self.apply(event)
 
     async def _let_go(self, last_words: bytes, why: str) -> None:
         """Say the last words once the call's events are in its log: what came after a new owner's would not count."""
