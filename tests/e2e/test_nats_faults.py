@@ -19,7 +19,7 @@ LIMIT_S = 60.0
 AFTER_QUIET_MS = 2_200
 """Longer than the pause between two comfort sounds: what is not answered yet is waited for."""
 
-LINES = ["caller-digits-1", "caller-digits-2"]
+LINES = ["caller-digits-1"]
 TALK = Conversation(
     "dictates digits, whatever happens to NATS",
     (
@@ -54,20 +54,25 @@ async def swallow_the_gateways_frames(fleet: Fleet) -> None:
         link.heal()
 
 
-FAULTS: list[Fault] = [kill_the_gateways_node, swallow_the_gateways_frames, take_all_away]
+FAULTS: list[tuple[Fault, str]] = [
+    (swallow_the_gateways_frames, "agent-audible"),
+    (take_all_away, "caller-speaking"),
+    (kill_the_gateways_node, "caller-silent"),
+]
+"""Each with what it strikes into: the greeting, the caller's words, and what comes before the answer."""
 
 
 async def test_calls_outlive_what_befalls_nats(tmp_path: Path) -> None:
     history = await asyncio.to_thread(History, tmp_path)
     async with Fleet.running(tmp_path, Size(workers=1, gateways=1), history) as fleet:
         async with asyncio.timeout(LIMIT_S * len(FAULTS)):
-            results = [await talk(fleet, fault) for fault in FAULTS]
+            results = [await talk(fleet, fault, moment) for fault, moment in FAULTS]
         await stored.collect(fleet.nats, fleet.postgres, tmp_path)
     history.close()
     kept = await asyncio.to_thread(stored.read, tmp_path)
 
     ledger = await asyncio.to_thread(openai_ledger.read, tmp_path / "recordings")
-    for fault, result in zip(FAULTS, results, strict=True):
+    for (fault, _), result in zip(FAULTS, results, strict=True):
         assert result.script_finished, fault
         assert (result.attaches, result.warnings) == (1, []), "Twilio noticed nothing"
         sessions = [session_id for sid, session_id in kept.sessions if sid == result.call_sid]
@@ -79,16 +84,16 @@ async def test_calls_outlive_what_befalls_nats(tmp_path: Path) -> None:
     assert sorted(kept.rows) == sorted(kept.events)
 
 
-async def talk(fleet: Fleet, fault: Fault) -> CallResult:
-    """Call, and let the fault strike when the caller has said the first line, whose answer is under way."""
-    first_line = asyncio.Event()
+async def talk(fleet: Fleet, fault: Fault, moment: str) -> CallResult:
+    """Call, and let the fault strike when this first happens."""
+    come = asyncio.Event()
 
     def on_event(event: dict[str, Any]) -> None:
-        if event["event"] == "caller-silent":
-            first_line.set()
+        if event["event"] == moment:
+            come.set()
 
     calling = asyncio.create_task(place_call(settings(fleet), on_event))
-    await first_line.wait()
+    await come.wait()
     await fault(fleet)
     return await calling
 

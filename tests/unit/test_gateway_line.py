@@ -133,7 +133,7 @@ async def test_each_frame_is_taken_once_and_gaps_are_counted(line: GatewayLine) 
     ids=lambda value: type(value).__name__,
 )
 async def test_what_a_frame_means(line: GatewayLine, frame: Frame, event: events.Event) -> None:
-    assert line.event_of(frame) == event
+    assert line.events_of(frame) == [event]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ async def test_what_a_frame_means(line: GatewayLine, frame: Frame, event: events
 async def test_a_frame_that_means_nothing_is_counted(line: GatewayLine, frame: Frame) -> None:
     before = refused("unreadable")
 
-    assert line.event_of(frame) is None
+    assert line.events_of(frame) == []
     assert refused("unreadable") == before + 1
 
 
@@ -157,7 +157,7 @@ async def test_live_audio_that_is_too_late_is_dropped_and_what_is_replayed_is_no
     line: GatewayLine,
 ) -> None:
     # A stamp far in the past of the fastest frame, as after an outage.
-    line.event_of(up(FrameKind.AUDIO, payload=b"\xff", t_ms=2 * CALLER_LATE_MS_MAX))
+    line.events_of(up(FrameKind.AUDIO, payload=b"\xff", t_ms=2 * CALLER_LATE_MS_MAX))
 
-    assert line.event_of(up(FrameKind.AUDIO, payload=b"\xff", t_ms=0)) is None
-    assert line.event_of(up(FrameKind.AUDIO, payload=b"\xff", t_ms=0, flags=REPLAYED)) is not None
+    assert line.events_of(up(FrameKind.AUDIO, payload=b"\xff", t_ms=0)) == []
+    assert line.events_of(up(FrameKind.AUDIO, payload=b"\xff", t_ms=0, flags=REPLAYED)) is not None

@@ -293,16 +293,16 @@ def test_the_first_silence_makes_up_for_the_whole_stall() -> None:
     uplink = opened()
     uplink.push(0, speech(20), now=10.0)
 
-    assert uplink.fill(now=10.75) == SILENCE * STALL_MS * 8
+    assert uplink.fill(now=11.2) == SILENCE * STALL_MS * 8
 
 
 def test_then_silence_goes_on_as_time_goes_by() -> None:
     uplink = opened()
     uplink.push(0, speech(20), now=10.0)
-    uplink.fill(now=10.75)
+    uplink.fill(now=11.2)
 
-    assert uplink.fill_at() == pytest.approx(10.75 + FILL_STEP_MS / 1000)
-    assert uplink.fill(now=10.85) == SILENCE * FILL_STEP_MS * 8
+    assert uplink.fill_at() == pytest.approx(11.2 + FILL_STEP_MS / 1000)
+    assert uplink.fill(now=11.3) == SILENCE * FILL_STEP_MS * 8
 
 
 def test_a_late_wake_up_fills_everything_that_is_due_at_once() -> None:
@@ -330,20 +330,20 @@ def test_silence_ends_where_any_vad_has_ended_the_turn() -> None:
 def test_what_was_filled_in_is_not_padded_again() -> None:
     uplink = opened()
     uplink.push(0, speech(20), now=10.0)
-    uplink.fill(now=10.75)
+    uplink.fill(now=11.2)
 
-    # Twilio's timestamps tell that the pause took a second in all.
-    assert uplink.push(1_020, speech(20), now=11.0) == SILENCE * 250 * 8 + speech(20)
-    assert uplink.media_ms(1_025) == 1_025
+    # Twilio's timestamps tell that the pause took a second and a half in all.
+    assert uplink.push(1_520, speech(20), now=11.5) == SILENCE * 300 * 8 + speech(20)
+    assert uplink.media_ms(1_525) == 1_525
 
 
 def test_words_after_a_mere_stall_keep_their_place_and_their_positions() -> None:
     # The network, not Twilio: the timestamps go on without a gap.
     uplink = opened()
     uplink.push(0, speech(20), now=10.0)
-    uplink.fill(now=10.75)
+    uplink.fill(now=11.2)
 
-    assert uplink.push(20, speech(20), now=10.8) == speech(20)
+    assert uplink.push(20, speech(20), now=11.25) == speech(20)
     assert uplink.media_end_ms == 40
     assert uplink.media_ms(20 + STALL_MS + 10) == 30
 

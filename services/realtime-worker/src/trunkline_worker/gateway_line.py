@@ -36,6 +36,8 @@ class GatewayLine:
         self.heard_at = self._loop.time()
         """When the last frame of this owner's came."""
         self._was_heard = asyncio.Event()
+        self.is_silent = False
+        """The gateway did not answer when it was asked why nothing comes."""
         self._opened_at = 0.0
         self._subject = ""
         self._seq = 0
@@ -103,8 +105,15 @@ class GatewayLine:
             self._was_heard.clear()
             await self._was_heard.wait()
 
-    def event_of(self, frame: Frame) -> events.Event | None:
-        """Return what an admitted frame means; None, and counted, when it means nothing, or comes too late."""
+    def events_of(self, frame: Frame) -> list[events.Event]:
+        """Return what an admitted frame means, and first that the gateway is heard again if it was silent."""
+        again: list[events.Event] = [events.BusChanged(is_up=True)] if self.is_silent else []
+        self.is_silent = False
+        event = self._event_of(frame)
+        return again if event is None else [*again, event]
+
+    def _event_of(self, frame: Frame) -> events.Event | None:
+        """Return what a frame means; None, and counted, when it means nothing, or comes too late."""
         event = _event_of(frame)
         if event is None:
             metrics.FRAMES_REFUSED.labels("unreadable").inc()

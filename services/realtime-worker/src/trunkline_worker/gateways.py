@@ -46,6 +46,9 @@ class HeldCall(Protocol):
     def is_talking(self) -> bool:
         """A stream carries it."""
 
+    def note_silence(self) -> None:
+        """Its gateway does not answer, for now."""
+
     def lose_stream(self) -> None:
         """Take it that the stream is lost, as if the gateway had said so."""
 
@@ -111,6 +114,7 @@ class Gateways:
                     lost = pulse.refused(time.monotonic())
                     wait_s = REFUSED_AGAIN_S
                 except NoAnswerError:
+                    self._note_silence(gateway)
                     if await self._bus_works():
                         lost = pulse.missed(time.monotonic())
                     else:
@@ -127,6 +131,12 @@ class Gateways:
                 await asyncio.sleep(max(sent_at + wait_s - time.monotonic(), 0))
         finally:
             del self._watches[gateway]
+
+    def _note_silence(self, gateway: str) -> None:
+        silent_since = asyncio.get_running_loop().time() - SILENCE_S
+        for call in self._calls():
+            if call.line.gateway == gateway and call.is_talking and call.line.heard_at < silent_since:
+                call.note_silence()
 
     async def _bus_works(self) -> bool:
         """Ask for something that nobody serves: the NATS server itself says so, at once."""

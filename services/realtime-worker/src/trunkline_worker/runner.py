@@ -185,6 +185,11 @@ class CallRunner:
         """Take it that the stream is lost; its gateway stays known, for it may only be slow."""
         self.apply(events.StreamStopped(control.StopReason.STREAM_LOST, is_certain=False))
 
+    def note_silence(self) -> None:
+        """Its gateway does not answer: what it has to say may come later, and what it is sent be lost."""
+        self.line.is_silent = True
+        self.apply(events.BusChanged(is_up=False))
+
     def take_frame(self, frame: Frame) -> None:
         """Apply a frame from the gateway; refuse one of another owner, or one that is too late to matter."""
         if self._past is not None and self._past.misses_own(frame):
@@ -204,14 +209,12 @@ class CallRunner:
         self._send(FrameKind.MOVE)
 
     def _apply_frame(self, frame: Frame) -> None:
-        event = self.line.event_of(frame)
-        if event is None:
-            return
-        if isinstance(event, events.StreamStopped):
-            if self._letting_go is not None:
-                self._stop_letting_go(event.reason)
-            self.line.close()
-        self.apply(event)
+        for event in self.line.events_of(frame):
+            if isinstance(event, events.StreamStopped):
+                if self._letting_go is not None:
+                    self._stop_letting_go(event.reason)
+                self.line.close()
+            self.apply(event)
 
     async def _let_go(self, last_words: bytes, why: str) -> None:
         """Say the last words once the call's events are in its log: what came after a new owner's would not count."""

@@ -21,8 +21,9 @@ from trunkline_worker import g711
 BLOCK_BYTES: Final = 160
 """20 ms."""
 
-TELL_MS: Final = 500
-"""The model tells that speech ended this long after it was given the end, at most: its windows, and the way back."""
+TELL_MS: Final = 1_000
+"""The model tells that speech ended this long after it was given the end, at most: its windows, and the way back. Where
+media stops it is given more than a second of silence at once, and has no time at all to tell."""
 
 LOUD: Final = 250
 """Mean of the samples' magnitudes from which 20 ms are loud: about -41 dBFS, between a quiet talker and line noise."""

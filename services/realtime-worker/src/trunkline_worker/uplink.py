@@ -40,8 +40,8 @@ GAP_MS_MIN: Final = 20
 GAP_MS_MAX: Final = 10_000
 """A longer jump (a call on hold) ends every turn anyway."""
 
-STALL_MS: Final = 750
-"""No media for this long in mid-speech: Twilio stopped sending, it is not network jitter."""
+STALL_MS: Final = 1_200
+"""No media for this long in mid-speech: Twilio stopped sending, for a gateway that does not answer is noticed before."""
 
 FILL_STEP_MS: Final = 100
 """As time goes on, this much more at least; smaller pieces would only wake the call more often."""
