@@ -6,8 +6,9 @@ from typing import Final
 
 import msgspec
 import nats
+import nats.errors
 from nats.aio.client import Client
-from nats.js.errors import NotFoundError
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -80,6 +81,9 @@ async def _await_caught_up(client: Client) -> None:
             consumer = await jetstream.consumer_info(subjects.EVENT_STREAM, subjects.STORE_CONSUMER)
         except NotFoundError:
             return
+        except (nats.errors.TimeoutError, ServiceUnavailableError):
+            # The cluster elects a new leader, which takes up to nine seconds.
+            continue
         if not consumer.num_pending and not consumer.num_ack_pending:
             return
         await asyncio.sleep(LOOK_AGAIN_S)

@@ -64,6 +64,8 @@ class Worker:
         """Calls that Twilio does not know any more, as the gateway told."""
         self._client = client
         self._asked: asyncio.Queue[AssignRequest] = asyncio.Queue()
+        self.resumed = asyncio.Semaphore(0)
+        """Counts the gateway's requests to send again what was lost; nothing is, they are only answered."""
         self._frames: asyncio.Queue[Frame] = asyncio.Queue()
         self._owned: list[Subscription] = []
         self._seq: dict[str, int] = {}
@@ -116,7 +118,8 @@ class Worker:
     ) -> None:
         """Send a frame to the gateway that holds the call's stream."""
         seq = self._seq.get(call_id, 0)
-        self._seq[call_id] = seq + 1
+        if fence is None or fence == self.fences[call_id]:
+            self._seq[call_id] = seq + 1
         frame = Frame(kind, fence or self.fences[call_id], seq, 0, generation, payload, flags)
         await self._client.publish(
             subjects.gateway_down(self.gateways[call_id], call_id), frames.encode(frame)
@@ -274,7 +277,11 @@ class Worker:
         call_id = subjects.call_of_up(message.subject)
         if frame.fence == self.fences.get(call_id) and not self.stuck:
             self._consumed[call_id] = max(frame.seq, self._consumed[call_id])
-        self._frames.put_nowait(frame)
+        if frame.kind == FrameKind.RESUME:
+            await self.send(call_id, FrameKind.RESUME, b"%d" % frame.seq)
+            self.resumed.release()
+        else:
+            self._frames.put_nowait(frame)
 
     async def _on_reconnected(self) -> None:
         self._is_back.set()

@@ -134,6 +134,7 @@ async def test_a_worker_that_hung_for_a_moment_keeps_its_call_when_nobody_else_h
         worker.silent = False
 
         frames = await heard(worker, 1, 10)
+        await worker.resumed.acquire()
         await says(worker, call_id, socket, b"back")
 
     assert {frame.fence for frame in frames} == {worker.fences[call_id]}
@@ -295,6 +296,7 @@ async def test_in_an_outage_of_nats_nothing_of_the_caller_is_lost(
         after = await heard(worker, 51, 60)
         await speak(socket, 61, 70)
         live = await heard(worker, 61, 70)
+        await worker.resumed.acquire()
         await says(worker, call_id, socket, b"still here")
 
         assert (digit.kind, digit.payload) == (FrameKind.DTMF, b"7")
