@@ -68,7 +68,9 @@ class Fleet:
     async def running(cls, folder: Path, size: Size, history: History) -> AsyncIterator["Fleet"]:
         """Start everything and stop it in the opposite order; `ProcessError` when a part does not start."""
         async with AsyncExitStack() as stack:
-            cluster = await stack.enter_async_context(NatsCluster.start(folder / "nats", NATS_NODES))
+            cluster = await stack.enter_async_context(
+                NatsCluster.start(folder / "nats", NATS_NODES, advertises=False)
+            )
             postgres = await stack.enter_async_context(PostgresServer.start(folder / "postgres"))
             await _migrate(folder, postgres.url)
             fleet = cls(folder, history, cluster, postgres)

@@ -50,7 +50,7 @@ class Gateway:
 
     async def take_back(self, call_id: str) -> None:
         """Let the call's owner give it up."""
-        request = OwnerRequest(op="attach", worker="nobody")
+        request = OwnerRequest(op="attach", worker="nobody", gateway="gw-test")
         await self._client.publish(subjects.owner(call_id), control.encode(request))
 
     async def treatment(self) -> LineTreatment:

@@ -177,11 +177,12 @@ class NatsCluster:
     @classmethod
     @contextlib.asynccontextmanager
     async def start(
-        cls, folder: Path, size: int = 3, *, extra_settings: str = ""
+        cls, folder: Path, size: int = 3, *, extra_settings: str = "", advertises: bool = True
     ) -> AsyncIterator["NatsCluster"]:
         """Run a cluster, each server with a folder of its own in `folder`; stop it at the end of the block.
 
-        `extra_settings` is added to the configuration of each. Raises `ProcessError` when they do not find together.
+        `extra_settings` is added to the configuration of each. Where it does not advertise, clients know only the
+        addresses that they were given, which may be those of proxies. Raises `ProcessError` when they do not find together.
         """
         ports = [free_port() for _ in range(size)]
         routes = [f"nats://127.0.0.1:{port}" for port in ports]
@@ -191,8 +192,7 @@ class NatsCluster:
                 "name": "local",
                 "listen": f"127.0.0.1:{port}",
                 "routes": routes,
-                # Clients then know the addresses that they were given, which may be those of proxies, and no others.
-                "no_advertise": True,
+                "no_advertise": not advertises,
             }
             settings = f"server_name: {node_name(number)}\ncluster: {json.dumps(cluster)}\n{extra_settings}"
             servers.append(NatsServer(folder / node_name(number), settings))
