@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-FAULTS = "transcripts-kill,postgres-kill,model-cut"
+FAULTS = "worker-kill,transcripts-kill"
 
 
 async def test_calls_outlive_what_is_struck_under_them(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import pytest
 from call_world.world import World
 
-SEEDS = int(os.environ.get("TRUNKLINE_WORLD_SEEDS", "2000"))
+SEEDS = int(os.environ.get("TRUNKLINE_WORLD_SEEDS", "1000"))
 OWNERS_SEEDS = int(os.environ.get("TRUNKLINE_WORLD_SEEDS", "400"))
 """Of calls that change hands."""
 ONE_SEED = os.environ.get("TRUNKLINE_WORLD_SEED")
