@@ -50,7 +50,8 @@ async def says(worker: Worker, call_id: str, socket: Socket, word: bytes) -> Non
 
 
 async def next_audio(socket: Socket) -> bytes:
-    message = await socket.next()
+    while (message := await socket.next())["event"] == "clear":
+        continue  # what is left of the comfort sound
     assert message["event"] == "media", message
     return base64.b64decode(message["media"]["payload"])
 

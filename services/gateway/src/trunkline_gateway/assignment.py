@@ -256,7 +256,8 @@ class Assignment:
                 metrics.ASSIGNS.labels("refused").inc()
                 _log.info("assign-refused", fence=str(request.fence), worker=reply.worker, why=reply.reason)
                 is_full = is_full and reply.reason == FULL
-            else:
+            elif other is None:
+                # What one worker does not answer says nothing of the others.
                 is_full = is_full and isinstance(reply, Full)
             # Whom the group would choose next may be the one that hangs; a heartbeat may be older than the last room.
             other = self._other_worker(frozenset())
