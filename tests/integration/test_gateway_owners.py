@@ -65,6 +65,14 @@ async def lose(worker: Worker, how: str) -> None:
         worker.stuck = True
 
 
+async def ready_to_move(worker: Worker, other: Worker, call_id: str) -> None:
+    """Let a stopping worker give its call to the other, until it is told to let go."""
+    await worker.send(call_id, FrameKind.MOVE)
+    await other.asked(AssignKind.HANDOVER)
+    await other.send(call_id, FrameKind.READY)
+    assert (await worker.frame()).kind == FrameKind.YIELD
+
+
 @pytest.mark.parametrize("how", ["gone", "silent", "stuck"])
 async def test_a_call_whose_worker_is_lost_is_taken_over_with_everything_said_since(
     gateway: Gateway, worker: Worker, shared_nats_server: NatsServer, how: str
@@ -180,10 +188,7 @@ async def test_an_owner_that_dies_while_it_hands_over_is_followed_by_the_candida
         call(gateway, worker) as (call_id, socket, _),
         second_worker(worker, shared_nats_server) as other,
     ):
-        await worker.send(call_id, FrameKind.MOVE)
-        await other.asked(AssignKind.HANDOVER)
-        await other.send(call_id, FrameKind.READY)
-        assert (await worker.frame()).kind == FrameKind.YIELD
+        await ready_to_move(worker, other, call_id)
         await worker.disappear()
 
         own, said = await other.own()
@@ -201,10 +206,7 @@ async def test_a_candidate_whose_call_ends_is_told(
         call(gateway, worker) as (call_id, socket, _),
         second_worker(worker, shared_nats_server) as other,
     ):
-        await worker.send(call_id, FrameKind.MOVE)
-        await other.asked(AssignKind.HANDOVER)
-        await other.send(call_id, FrameKind.READY)
-        assert (await worker.frame()).kind == FrameKind.YIELD
+        await ready_to_move(worker, other, call_id)
         await socket.send("stop", stop={"callSid": call_id})
 
         assert (await worker.frame()).payload == StopReason.CALLER_HUNG_UP.encode()

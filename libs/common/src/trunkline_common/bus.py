@@ -51,6 +51,9 @@ DUPLICATE_WINDOW_S: Final = 120
 
 _NO_RESPONDERS: Final = "503"
 
+_NOBODY: Final = subjects.owner("nobody")
+"""No call has this name, so nobody listens there; and every service may ask the owner of a call."""
+
 _STREAM_EXISTS: Final = 10058
 """JetStream's `err_code`: the name is in use with another configuration."""
 
@@ -193,6 +196,16 @@ class Bus:
         except (nats.errors.Error, *_SOCKET_GONE) as error:
             raise NoAnswerError(f"{subject}: {error}") from error
         return answer.data
+
+    async def works(self, limit_s: float) -> bool:
+        """Return whether NATS answers within `limit_s`: that nobody serves a subject it says itself, at once."""
+        try:
+            await self.request(_NOBODY, b"", limit_s)
+        except NobodyListensError:
+            return True
+        except NoAnswerError:
+            return False
+        return True
 
     async def request_all(
         self, subject: str, payload: bytes, timeout_s: float, is_enough: Callable[[list[bytes]], bool]
