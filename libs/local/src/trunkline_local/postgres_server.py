@@ -26,7 +26,7 @@ import asyncpg
 from trunkline_local.lifeline import lifeline
 from trunkline_local.processes import STOP_LIMIT_S, Process
 
-READY_LIMIT_S: Final = 20.0
+READY_LIMIT_S: Final = 60.0
 """Starting takes 40 ms, making the cluster half a second; recovery after `kill` a little longer."""
 CREATE_CLUSTER_LIMIT_S: Final = 60.0
 
