@@ -127,6 +127,11 @@ class Bus:
         """How often the control connection came back: it tells a peer's silence from a gap of our own."""
         return self._control.client.stats["reconnects"]
 
+    def has_just_returned(self, within_s: float) -> bool:
+        """Whether the control connection came back less than `within_s` ago: those who were lost with it may be late."""
+        returned_at = self._control.returned_at
+        return returned_at is not None and asyncio.get_running_loop().time() < returned_at + within_s
+
     @property
     def audio_reconnects(self) -> int:
         """How often the audio connection came back: frames sent before may never have arrived."""
