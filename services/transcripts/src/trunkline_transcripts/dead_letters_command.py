@@ -30,6 +30,7 @@ from trunkline_transcripts.store import Store, StoreError
 
 EXIT_FAILED: Final = 1
 CONNECT_TIMEOUT_S: Final = 5
+RECONNECT_S: Final = 0.1
 LIST_MAX: Final = 100
 SHOW_BYTES_MAX: Final = 4096
 """A screenful or two; events are 256 KiB at most."""
@@ -171,6 +172,8 @@ def printable(text: str) -> str:
 
 async def _replay(store: Store, letter: Letter) -> str | None:
     """Return why it cannot be stored now either, or None when it is."""
+    if not letter.event_sequence:
+        return "the letter does not tell its place in the log"
     try:
         entry = read(letter.payload, letter.event_sequence)
     except EventError as error:
@@ -226,13 +229,16 @@ def _run(chosen: CommonSettings, work: Callable[[JetStreamContext], Awaitable[in
 
 async def _connected(chosen: CommonSettings, work: Callable[[JetStreamContext], Awaitable[int]]) -> int:
     try:
-        client = await nats.connect(
-            chosen.nats_url.split(","),
-            user_credentials=chosen.nats_creds,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            allow_reconnect=False,
-            error_cb=_say_nothing,
-        )
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            client = await nats.connect(
+                chosen.nats_url.split(","),
+                user_credentials=chosen.nats_creds,
+                allow_reconnect=False,
+                # Each server is asked once more at once; 0 would mean for ever.
+                max_reconnect_attempts=1,
+                reconnect_time_wait=RECONNECT_S,
+                error_cb=_say_nothing,
+            )
     except _NATS_ERRORS as error:
         raise _FailedError(f"no link to NATS at {chosen.nats_address}: {_name(error)}") from error
     try:
