@@ -56,6 +56,8 @@ class Verdict(Enum):
     MODEL_LOST = _Verdict(Outcome.UPSTREAM, "model-lost")
     RATE_LIMITED = _Verdict(Outcome.UPSTREAM, "model-rate-limited")
     STREAM_LOST = _Verdict(Outcome.INDETERMINATE, "stream-lost")
+    END_UNKNOWN = _Verdict(Outcome.INDETERMINATE, "end-unknown")
+    """No worker's word: the transcripts service closes a call with it of which nobody has written the end."""
 
     @property
     def outcome(self) -> Outcome:
