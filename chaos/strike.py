@@ -15,8 +15,6 @@ VICTIM_LIMIT_S: Final = 60.0
 """Until somebody holds a call: callers call again within seconds."""
 
 LOOK_AGAIN_S: Final = 0.2
-SETTLE_S: Final = 1.0
-"""After a fault is healed clients find their way back: the next one shall strike a whole fleet."""
 
 Progress = Callable[[str], None]
 
@@ -50,7 +48,6 @@ async def carry_out(fleet: Fleet, planned: Sequence[Planned], progress: Progress
         await fault.heal(fleet, victim)
         fleet.history.add("healed", number=each.number)
         progress(f"{each.number + 1}/{len(planned)} {each.fault} of {victim}, {len(calls)} calls hit")
-        await asyncio.sleep(SETTLE_S)
 
 
 async def _busy_victim(fleet: Fleet, fault: Fault, planned: Planned) -> tuple[str, list[str]]:

@@ -74,6 +74,14 @@ def test_a_fault_that_strikes_a_silence_already_too_long_is_not_to_blame() -> No
     assert waits == [3_100, 0]
 
 
+def test_of_strikes_soon_after_each_other_the_last_before_the_silence_is_to_blame() -> None:
+    answer = beginning("agent-digits-2", 10_900, 600), rest("agent-digits-2", 12_000, 600)
+    run = good_run(call_with_answer(*answer), strikes=(strike(0, 8.5), strike(1, 11.4), strike(2, 11.9)))
+
+    waits = [gaps.gap_ms(run, gaps.usual(run), each, run.calls[0]) for each in run.strikes]
+    assert waits == [0, 500, 0]
+
+
 def test_an_answer_that_never_came_was_missing_until_the_caller_spoke() -> None:
     run = good_run(call_with_answer(), good_call("CA2"), strikes=(strike(0, 10.5),))
 
