@@ -12,7 +12,7 @@ the agent's was owed when the new stream started, and it was on time afterwards.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median_low
 from typing import Final, Literal
 
 from chaos import carried, hearing
@@ -31,6 +31,9 @@ WHOLE: Final = 0.85
 TOLERANCE_MS: Final = 150
 """What an answer may be late by without anybody's fault, on a busy machine."""
 
+QUIET_MIN: Final = 5
+"""Waits for one line: the median of fewer varies as much as they do."""
+
 EDGE_MS: Final = 2 * hearing.FRAME_MS
 """How much the two ends of a stretch may be off by."""
 
@@ -40,6 +43,8 @@ class Silence:
     """Nothing of the agent's was heard, though it was due; `inside` an answer that had begun."""
 
     kind: Kind
+    line: str
+    """Of the agent's."""
     from_ms: int
     to_ms: int
     turn_ms: int
@@ -118,38 +123,47 @@ def silences(call: Call) -> list[Silence]:
         cursor, kind = due.from_ms, due.kind
         for piece in due.heard:
             if piece.from_ms - cursor > EDGE_MS:
-                found.append(Silence(kind, cursor, piece.from_ms, due.turn_ms))
+                found.append(Silence(kind, due.line, cursor, piece.from_ms, due.turn_ms))
             cursor, kind = max(cursor, piece.to_ms), "inside"
         if not due.is_whole and due.to_ms - cursor > EDGE_MS:
-            found.append(Silence(kind, cursor, due.to_ms, due.turn_ms))
+            found.append(Silence(kind, due.line, cursor, due.to_ms, due.turn_ms))
     return found
 
 
-Usual = Mapping[Kind, float]
-"""How long each kind of silence lasts, in ms, where nothing is wrong."""
+Usual = Mapping[str, float]
+"""How long, in ms, each of the agent's lines is waited for where nothing is wrong."""
 
 
 def usual(run: Run) -> Usual:
-    """Return the median of the silences that no fault is near."""
-    everywhere: dict[Kind, list[int]] = defaultdict(list)
-    quiet: dict[Kind, list[int]] = defaultdict(list)
+    """Return the medians of the waits that no fault is near.
+
+    For each line, because recordings begin and end with silences of their own, which differ by up to 100 ms.
+    """
+    everywhere: dict[str, list[int]] = defaultdict(list)
+    quiet: dict[str, list[int]] = defaultdict(list)
     for call in run.calls:
         for silence in silences(call):
-            everywhere[silence.kind].append(silence.length_ms)
+            if silence.kind != "inside":
+                everywhere[silence.line].append(silence.length_ms)
         for silence in _unhurt(run, call):
-            quiet[silence.kind].append(silence.length_ms)
+            if silence.kind != "inside":
+                quiet[silence.line].append(silence.length_ms)
     # When faults are everywhere, most silences are still not longer for it.
-    found: dict[Kind, float] = {"inside": 0.0}
-    waits: tuple[Kind, ...] = ("greeting", "reply")
-    for kind in waits:
-        found[kind] = median(quiet[kind] or everywhere[kind] or [0])
-    return found
+    return {
+        line: median_low(quiet[line] if len(quiet[line]) >= QUIET_MIN else lengths)
+        for line, lengths in everywhere.items()
+    }
+
+
+def usual_ms(usual: Usual, silence: Silence) -> float:
+    """Return how long this silence would usually be: inside an answer, not at all."""
+    return 0.0 if silence.kind == "inside" else usual[silence.line]
 
 
 def unhurt_ms(run: Run, usual: Usual) -> list[float]:
     """Return by how much the silences that no fault is near exceed the usual: what this machine adds by itself."""
     return [
-        max(silence.length_ms - usual[silence.kind], 0.0)
+        max(silence.length_ms - usual_ms(usual, silence), 0.0)
         for call in run.calls
         for silence in _unhurt(run, call)
     ]
@@ -171,7 +185,7 @@ def own_gap_ms(run: Run, usual: Usual, strike: Strike, call: Call) -> float:
     """Return our part of the worst gap that this strike is to blame for."""
     worst = 0.0
     for silence, excess in _blamed(run, usual, strike, call):
-        due_ms = silence.from_ms + usual[silence.kind]
+        due_ms = silence.from_ms + usual_ms(usual, silence)
         twilios = sum(
             max(min(span.to_ms, silence.to_ms) - max(span.from_ms, due_ms), 0.0) for span in call.streamless
         )
@@ -182,8 +196,8 @@ def own_gap_ms(run: Run, usual: Usual, strike: Strike, call: Call) -> float:
 def _blamed(run: Run, usual: Usual, strike: Strike, call: Call) -> Iterator[tuple[Silence, float]]:
     """Yield each silence that this strike is to blame for, and by how much it exceeds the usual."""
     for silence in silences(call):
-        if _to_blame(run, call, silence, usual[silence.kind]) == strike:
-            yield silence, silence.length_ms - usual[silence.kind]
+        if _to_blame(run, call, silence, usual_ms(usual, silence)) == strike:
+            yield silence, silence.length_ms - usual_ms(usual, silence)
 
 
 def _to_blame(run: Run, call: Call, silence: Silence, usual_ms: float) -> Strike | None:

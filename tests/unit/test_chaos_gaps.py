@@ -35,9 +35,9 @@ def call_with_answer(*answer: hearing.Piece) -> Call:
 
 def test_a_call_in_which_all_is_well_has_only_the_usual_silences() -> None:
     assert gaps.silences(good_call()) == [
-        Silence("greeting", 0, 700, 0),
-        Silence("reply", 10_000, 10_900, 8_000),
-        Silence("reply", 18_000, 18_900, 16_000),
+        Silence("greeting", "agent-greeting", 0, 700, 0),
+        Silence("reply", "agent-digits-2", 10_000, 10_900, 8_000),
+        Silence("reply", "agent-digits-1", 18_000, 18_900, 16_000),
     ]
 
 
@@ -99,7 +99,7 @@ def test_after_an_outage_only_the_time_since_its_end_counts() -> None:
 def test_without_a_quiet_call_the_usual_is_what_is_most_often_so() -> None:
     run = good_run(strikes=(strike(0, 5.0),))
 
-    assert gaps.usual(run) == {"inside": 0.0, "greeting": 700, "reply": 900}
+    assert gaps.usual(run) == {"agent-greeting": 700, "agent-digits-2": 900, "agent-digits-1": 900}
 
 
 def test_a_line_is_found_where_it_was_played() -> None:

@@ -1,8 +1,12 @@
 """The plan of `make chaos`, and what its callers say."""
 
 import random
+from collections import Counter
 
-from chaos import caller, schedule
+import pytest
+
+from chaos import caller, schedule, strike
+from chaos.faults import FAULTS as CATALOGUE
 
 FAULTS = ["worker-kill", "gateway-kill", "nats-away"]
 
@@ -37,3 +41,11 @@ def test_a_caller_says_every_line_once_and_hangs_up() -> None:
 
     assert sorted(str(step.say) for step in steps[:-1]) == sorted(caller.LINES)
     assert steps[-1].hang_up
+
+
+@pytest.mark.parametrize(("fault", "can_bear"), [("gateway-kill", False), ("worker-kill", True)])
+def test_a_call_that_would_be_given_up_for_a_loop_is_spared(fault: str, can_bear: bool) -> None:
+    streams_lost = Counter({"CA1": 1, "CA2": strike.STREAMS_LOST_MAX})
+
+    assert strike.can_bear(CATALOGUE[fault], ["CA1"], streams_lost)
+    assert strike.can_bear(CATALOGUE[fault], ["CA1", "CA2"], streams_lost) == can_bear
