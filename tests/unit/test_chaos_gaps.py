@@ -96,7 +96,7 @@ def test_after_an_outage_only_the_time_since_its_end_counts() -> None:
     assert gaps.gap_ms(run, gaps.usual(run), run.strikes[0], run.calls[0], is_after=True) == 500
 
 
-def test_without_a_quiet_call_the_usual_is_what_is_most_often_so() -> None:
+def test_without_a_quiet_call_the_usual_is_a_short_wait_of_all() -> None:
     run = good_run(strikes=(strike(0, 5.0),))
 
     assert gaps.usual(run) == {"agent-greeting": 700, "agent-digits-2": 900, "agent-digits-1": 900}
