@@ -49,6 +49,7 @@ class RestServer:
     created: list[Create] = field(default_factory=list)
     results: list[CallResult] = field(default_factory=list)
     _live: dict[str, LiveCall] = field(default_factory=dict)
+    _queued: dict[str, asyncio.Event] = field(default_factory=dict)  # set once the call is live, or over
     _calls: set[asyncio.Task[None]] = field(default_factory=set)
 
     @contextlib.asynccontextmanager
@@ -79,6 +80,9 @@ class RestServer:
                 if self.fault == "drop":
                     return
                 status, body = self._answer(*request)
+                if status == 201:
+                    # Who knows the CallSid may change the call.
+                    await self._queued.pop(body["sid"]).wait()
                 payload = json.dumps(body).encode()
                 headers = [("Content-Type", "application/json"), ("Content-Length", str(len(payload)))]
                 for event in (
@@ -126,20 +130,28 @@ class RestServer:
                 call_sid=call_sid, ring_s=create.ring_s, detection_callback=create.detection_callback
             ),
         )
-        task = asyncio.create_task(self._conduct(settings))
+        self._queued[call_sid] = asyncio.Event()
+        task = asyncio.create_task(self._conduct(settings, self._queued[call_sid]))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         return self._resource(call_sid, "queued", create, "outbound-api")
 
-    async def _conduct(self, settings: CallSettings) -> None:
-        await self._live_through(settings)
+    async def _conduct(self, settings: CallSettings, has_begun: asyncio.Event) -> None:
+        try:
+            await self._live_through(settings, has_begun)
+        finally:
+            has_begun.set()
 
-    async def _live_through(self, settings: CallSettings) -> CallResult:
+    async def _live_through(
+        self, settings: CallSettings, has_begun: asyncio.Event | None = None
+    ) -> CallResult:
         live: list[LiveCall] = []
 
         def on_live(call: LiveCall) -> None:
             live.append(call)
             self._live[call.call_sid] = call
+            if has_begun is not None:
+                has_begun.set()
 
         try:
             result = await place_call(settings, self.on_event, on_live)
