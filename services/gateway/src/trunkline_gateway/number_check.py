@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from trunkline_gateway.public_url import STATUS_PATH, VOICE_PATH, PublicUrl
 
@@ -29,16 +29,15 @@ def checked(number: dict[str, Any], public_url: PublicUrl) -> NumberCheck:
     shown = masked(str(number.get("phone_number") or ""))
     voice_url = _text(number, "voice_url")
     is_meant = _host(voice_url) == _host(public_url.base)
-    if overrider := _overrider(number):
-        wrong = (f"{overrider}, so its webhook {'(ours) ' if is_meant else ''}is not asked",)
-        return NumberCheck(shown, leads_here=False, wrong=wrong if is_meant else ())
     if not is_meant:
         return NumberCheck(shown, leads_here=False)
+    if overrider := _overrider(number):
+        return NumberCheck(shown, leads_here=False, wrong=(f"{overrider}, so its webhook is not asked",))
     wanted = public_url.http(VOICE_PATH)
-    wrong = []
+    wrong: list[str] = []
     # What follows # are Twilio's settings of the connection; they are not sent.
     if voice_url.partition("#")[0] != wanted:
-        wrong.append(f"its voice webhook is {voice_url}, not {wanted}")
+        wrong.append(f"its voice webhook is {_without_secrets(voice_url)}, not {wanted}")
     if _text(number, "voice_method").upper() != "POST":
         wrong.append(
             f"its voice webhook is asked by {_text(number, 'voice_method') or 'nothing'}, not by POST"
@@ -70,6 +69,11 @@ def _unwise(number: dict[str, Any], public_url: PublicUrl) -> tuple[str, ...]:
     elif _host(fallback_url) == _host(public_url.base):
         unwise.append("its fallback leads here, too")
     return tuple(unwise)
+
+
+def _without_secrets(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _text(number: dict[str, Any], name: str) -> str:
