@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from trunkline_common import doctor
-from trunkline_common.doctor import Finding, Options, Sheet
+from trunkline_common.doctor import Examination, Finding, Options, Sheet
 
 GROUP: Final = "trunkline.examinations"
 
@@ -54,7 +54,7 @@ def command(parts: tuple[str, ...], numbers: tuple[str, ...], *, offline: bool, 
     # What libraries log about failed attempts stands in the report, in better words.
     logging.disable(logging.CRITICAL)
     chosen = [points[name] for name in sorted(points) if not parts or name in parts]
-    findings = asyncio.run(_examine(chosen, Options(offline, numbers)))
+    findings = asyncio.run(_examine(_examinations(chosen), Options(offline, numbers)))
     if as_json:
         click.echo(json.dumps(doctor.as_json(findings), ensure_ascii=False))
     else:
@@ -63,23 +63,22 @@ def command(parts: tuple[str, ...], numbers: tuple[str, ...], *, offline: bool, 
     raise SystemExit(doctor.exit_code(findings))
 
 
-async def _examine(points: list[EntryPoint], options: Options) -> list[Finding]:
-    sheets = [Sheet(point.name) for point in points]
-    await asyncio.gather(
-        *(_examine_one(point, sheet, options) for point, sheet in zip(points, sheets, strict=True))
-    )
-    return [finding for sheet in sheets for finding in sheet.findings]
+def _examinations(points: list[EntryPoint]) -> list[tuple[Sheet, Examination]]:
+    # Before the event loop runs: an import takes a second, and would eat the time limits of the other parts.
+    return [(Sheet(point.name), point.load()) for point in points]
 
 
-async def _examine_one(point: EntryPoint, sheet: Sheet, options: Options) -> None:
+async def _examine(examinations: list[tuple[Sheet, Examination]], options: Options) -> list[Finding]:
+    await asyncio.gather(*(_examine_one(sheet, examine, options) for sheet, examine in examinations))
+    return [finding for sheet, _ in examinations for finding in sheet.findings]
+
+
+async def _examine_one(sheet: Sheet, examine: Examination, options: Options) -> None:
     try:
         async with asyncio.timeout(EXAMINATION_S_MAX):
-            await point.load()(sheet, options)
+            await examine(sheet, options)
     except TimeoutError:
-        sheet.wrong(
-            "examination",
-            f"not over after {EXAMINATION_S_MAX:.0f} s",
-            "see the last line of this part; report it",
-        )
+        detail = f"not over after {EXAMINATION_S_MAX:.0f} s"
+        sheet.wrong("examination", detail, "see the last line of this part; report it")
     except Exception as error:  # noqa: BLE001  # one part's fault must not hide what the others found
         sheet.wrong("examination", f"failed: {type(error).__name__}: {error}", "report this: it is a bug")
