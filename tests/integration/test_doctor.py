@@ -173,21 +173,25 @@ class TestNats:
     async def test_missing_rights_are_named_and_the_probe_stores_nothing(
         self, tmp_path: Path, set_environment: SetEnvironment
     ) -> None:
-        users = """authorization { users: [
-            {user: all, password: p},
-            {user: few, password: p,
-             permissions: {publish: {deny: ["ev.v1.>"]}, subscribe: {deny: ["call.v1.>"]}}}
-        ]}"""
+        inbox = '"_INBOX.worker.>"'
+        users = f"""authorization {{ users: [
+            {{user: boss, password: p}},
+            {{user: all, password: p, permissions: {{subscribe: ["rt.v1.w.>", "call.v1.>", {inbox}]}}}},
+            {{user: few, password: p, permissions: {{
+                publish: {{deny: ["ev.v1.>"]}}, subscribe: ["rt.v1.w.>", {inbox}]}}}}
+        ]}}"""
         async with NatsServer.start(tmp_path, extra_settings=users) as server:
             set_environment(NATS_URL=server.url.replace("//", "//all:p@"), OPENAI_API_KEY="test")
-            async with await nats.connect(server.url.replace("//", "//all:p@")) as client:
+            async with await nats.connect(server.url.replace("//", "//boss:p@")) as client:
                 jetstream = client.jetstream()
                 await jetstream.add_stream(StreamConfig("EV", subjects=["ev.v1.>"]))
+                stream = await examined(nats_examination.examine)
                 allowed = await examined(worker.examine, Options(offline=True))
                 set_environment(NATS_URL=server.url.replace("//", "//few:p@"))
                 denied = await examined(worker.examine, Options(offline=True))
                 stored = (await jetstream.stream_info("EV")).state.messages
 
+        assert stream["clock"][0] == "ok", "answers come to the inboxes of the worker's own"
         assert allowed["NATS rights"][0] == "ok"
         assert denied["NATS rights"] == (
             "wrong",

@@ -32,6 +32,12 @@ _OTHER_STREAM: Final = "no-such-stream"
 """What a probe expects its event to be stored in; JetStream refuses it then, and says so (NATS: ADR-22)."""
 
 
+INBOXES: Final = ("_INBOX", *(f"_INBOX.{service}" for service in ("gateway", "worker", "transcripts")))
+"""Where answers may come: a service's user may be allowed its own inboxes only, and we do not know whose user we are."""
+
+_NO_RESPONDERS: Final = "503"
+
+
 class UnreachedError(Exception):
     """No connection; the text says why, free of credentials."""
 
@@ -50,6 +56,7 @@ class NatsProbe:
     def __init__(self, client: MendedClient, complaints: list[str]) -> None:
         self._client = client
         self._complaints = complaints
+        self._inbox: str | None = None
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -128,14 +135,32 @@ class NatsProbe:
         return denied
 
     async def _asked(self, subject: str, headers: dict[str, str] | None = None) -> Msg:
+        inbox = f"{await self._own_inbox()}.{NOBODY}.{secrets.token_hex(4)}"
+        incoming = await self._client.subscribe(inbox)
         try:
-            return await self._client.request(subject, b"", timeout=ANSWER_S, headers=headers)
-        except nats.errors.NoRespondersError:
-            raise RefusedError("nobody answers") from None
+            await self._client.publish(subject, b"", reply=inbox, headers=headers)
+            answer = await incoming.next_msg(timeout=ANSWER_S)
         except (nats.errors.Error, TimeoutError):
             if self._complains_of(subject):
                 raise ForbiddenError(f"this user may not publish to {subject}") from None
             raise RefusedError(f"no answer in {ANSWER_S} s") from None
+        finally:
+            await self._client.forget(incoming)
+        if answer.headers and answer.headers.get("Status") == _NO_RESPONDERS:
+            raise RefusedError("nobody answers")
+        return answer
+
+    async def _own_inbox(self) -> str:
+        """Return the first of `INBOXES` that this user may subscribe to; raises `RefusedError`."""
+        if self._inbox is None:
+            tried = {inbox: f"{inbox}.{NOBODY}.*" for inbox in INBOXES}
+            for subject in tried.values():
+                await self._client.forget(await self._client.subscribe(subject))
+            await self._client.flush(CONNECT_S)
+            self._inbox = next((inbox for inbox in INBOXES if not self._complains_of(tried[inbox])), "")
+        if not self._inbox:
+            raise RefusedError(f"this user may subscribe to no inbox ({', '.join(INBOXES)})")
+        return self._inbox
 
     def _complains_of(self, subject: str) -> bool:
         # The server puts the subject into quotes.

@@ -44,7 +44,6 @@ async def examine(sheet: Sheet, options: Options) -> None:
         publish=[
             subjects.gateway_down(NOBODY, NOBODY),
             subjects.gateway_ping(NOBODY),
-            subjects.heartbeat(NOBODY),
         ],
         event=True,
     )
