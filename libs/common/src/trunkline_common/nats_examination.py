@@ -56,6 +56,9 @@ async def look_at_permissions(
                 denied = await probe.denied(subscribe=subscribe, publish=publish, event=event)
         except UnreachedError:
             continue
+        except RefusedError as error:
+            sheet.wrong("NATS rights", str(error), "see whether that NATS server is well")
+            return
         if denied:
             fix = "give this service's NATS user the permissions of deploy/, or NATS_CREDS of the right user"
             sheet.wrong("NATS rights", f"may not {'; '.join(denied).replace(NOBODY, '*')}", fix)
@@ -84,8 +87,11 @@ async def _look_at_jetstream(sheet: Sheet, chosen: StreamSettings, probe: NatsPr
         if not probe.server_info.get("jetstream"):
             sheet.wrong("JetStream", "is off", "start nats-server with -js, or a jetstream block and a store")
             return
-        # A service needs no leave to ask this.
-        sheet.not_checked("JetStream", f"account limits: {error}")
+        if not isinstance(error, ForbiddenError):
+            fix = "see that most NATS servers are up and have a meta leader (/healthz, /jsz)"
+            sheet.wrong("JetStream", f"is on, and does not serve us: {error}", fix)
+            return
+        sheet.ok("JetStream", "on; this user may not ask for the account's limits, which no service does")
     else:
         sheet.ok("JetStream", "on")
     try:

@@ -113,13 +113,13 @@ class NatsProbe:
     async def denied(
         self, *, subscribe: Sequence[str] = (), publish: Sequence[str] = (), event: bool = False
     ) -> list[str]:
-        """Return what the server does not let this user do, of what a service does."""
+        """Return what the server does not let this user do, of what a service does; raises `RefusedError`."""
         self._complaints.clear()
         for subject in subscribe:
             await self._client.forget(await self._client.subscribe(subject))
         for subject in publish:
             await self._client.publish(subject, b"")
-        await self._client.flush(CONNECT_S)
+        await self._confirmed()
         denied = [f"subscribe to {subject}" for subject in subscribe if self._complains_of(subject)]
         denied += [f"publish to {subject}" for subject in publish if self._complains_of(subject)]
         if event:
@@ -156,11 +156,20 @@ class NatsProbe:
             tried = {inbox: f"{inbox}.{NOBODY}.*" for inbox in INBOXES}
             for subject in tried.values():
                 await self._client.forget(await self._client.subscribe(subject))
-            await self._client.flush(CONNECT_S)
+            await self._confirmed()
             self._inbox = next((inbox for inbox in INBOXES if not self._complains_of(tried[inbox])), "")
         if not self._inbox:
             raise RefusedError(f"this user may subscribe to no inbox ({', '.join(INBOXES)})")
         return self._inbox
+
+    async def _confirmed(self) -> None:
+        """Wait until the server has judged all that was sent before; raises `RefusedError`."""
+        try:
+            # nats-py writes a PING at once and the rest a moment later: the second PING surely follows it.
+            await self._client.flush(CONNECT_S)
+            await self._client.flush(CONNECT_S)
+        except (nats.errors.Error, TimeoutError):
+            raise RefusedError(f"no answer in {CONNECT_S} s") from None
 
     def _complains_of(self, subject: str) -> bool:
         # The server puts the subject into quotes.
