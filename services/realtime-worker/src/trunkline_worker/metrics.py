@@ -221,3 +221,10 @@ BUDGET_READ_AGAIN = Counter(
     "trunkline_budget_read_again",
     "Times that reading the event log for the budget began anew where it had stopped.",
 )
+
+TRACE_EVENTS_DROPPED = Counter(
+    "trunkline_trace_events_dropped", "Events that became no part of a trace, because too many waited."
+)
+TRACE_SPANS_LOST = Counter(
+    "trunkline_trace_spans_lost", "Spans of traces that the OpenTelemetry collector did not take."
+)
