@@ -87,6 +87,8 @@ class Link:
                 # It would shuffle at each reconnection, and may try the server first that it has just lost.
                 dont_randomize=True,
                 name=f"{self._life.service}-{self._name}",
+                # Of its own, so that NATS can keep one service from reading the answers to another.
+                inbox_prefix=f"_INBOX.{self._life.service}",
                 user_credentials=None if credentials is None else RawCredentials(credentials),
                 connect_timeout=CONNECT_TIMEOUT_S,
                 max_reconnect_attempts=-1,
