@@ -67,7 +67,11 @@ EVERY_PUBLISHED = {subject for allowed in PUBLISHED_BY.values() for subject in a
 EVERY_HEARD = {heard for allowed in HEARD_BY.values() for heard in allowed}
 
 REFUSED_TO_PUBLISH = [
-    *[(user, subject) for user, mine in PUBLISHED_BY.items() for subject in sorted(EVERY_PUBLISHED - {*mine})],
+    *[
+        (user, subject)
+        for user, mine in PUBLISHED_BY.items()
+        for subject in sorted(EVERY_PUBLISHED - {*mine})
+    ],
     # Nobody removes or changes what was said.
     *[
         (user, f"{STREAM_API}.{verb}.{stream}")
@@ -90,22 +94,18 @@ REFUSED_TO_PUBLISH = [
     ("worker", "$KV.outbound-calls.key"),
     ("transcripts", "$JS.API.CONSUMER.DELETE.EV.store"),
     # Answers that nobody asked for.
-    *[
-        (user, f"_INBOX.{other}.forged")
-        for user in PUBLISHED_BY
-        for other in PUBLISHED_BY
-    ],
+    *[(user, f"_INBOX.{other}.forged") for user in PUBLISHED_BY for other in PUBLISHED_BY],
     *[(user, "$SYS.REQ.SERVER.PING") for user in PUBLISHED_BY],
 ]
 
 REFUSED_TO_HEAR = [
-    *[
-        (user, *heard)
-        for user, mine in HEARD_BY.items()
-        for heard in sorted(EVERY_HEARD - {*mine})
-    ],
+    *[(user, *heard) for user, mine in HEARD_BY.items() for heard in sorted(EVERY_HEARD - {*mine})],
     *[(user, f"_INBOX.{other}.>", "") for user in HEARD_BY for other in HEARD_BY if user != other],
-    *[(user, subject, "") for user in HEARD_BY for subject in (">", "_INBOX.>", "ev.v1.>", "rt.v1.>", "$JS.>")],
+    *[
+        (user, subject, "")
+        for user in HEARD_BY
+        for subject in (">", "_INBOX.>", "ev.v1.>", "rt.v1.>", "$JS.>")
+    ],
     # Outside the queue group one would hear what the others were asked.
     ("gateway", subjects.REDIRECT, ""),
     ("worker", subjects.assign("eu"), ""),
@@ -162,7 +162,9 @@ async def test_nobody_may_do_what_is_anothers(server: NatsServer) -> None:
                 await settled(client)
                 assert refused, f"{user} may publish to {subject}"
                 refused.clear()
-            for subject, queue in [(subject, queue) for whose, subject, queue in REFUSED_TO_HEAR if whose == user]:
+            for subject, queue in [
+                (subject, queue) for whose, subject, queue in REFUSED_TO_HEAR if whose == user
+            ]:
                 await client.subscribe(subject, queue)
                 await settled(client)
                 assert refused, f"{user} may subscribe to {subject} {queue}"
