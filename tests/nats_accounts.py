@@ -17,8 +17,10 @@ def merged() -> dict[str, Any]:
 
 
 def users() -> dict[str, dict[str, Any]]:
-    """Return each service's user, by its name."""
-    return {user["user"]: user for user in merged()["accounts"]["TRUNKLINE"]["users"]}
+    """Return each service's user, by its name; who has no permissions listed may do all, and is for people."""
+    return {
+        user["user"]: user for user in merged()["accounts"]["TRUNKLINE"]["users"] if "permissions" in user
+    }
 
 
 def server_settings() -> str:

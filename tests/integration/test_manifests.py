@@ -302,7 +302,9 @@ def test_the_single_server_accepts_its_configuration(tmp_path: Path) -> None:
         "-c",
         str(K8S / "components/dev-backends/nats.conf"),
     ]
-    passwords = {f"{name}_PASSWORD": "pw1" for name in ("GATEWAY", "WORKER", "TRANSCRIPTS", "SYS")}
+    passwords = {
+        f"{name}_PASSWORD": "pw1" for name in ("GATEWAY", "WORKER", "TRANSCRIPTS", "OPERATOR", "SYS")
+    }
 
     checked = subprocess.run(command, env=passwords, check=False, capture_output=True, text=True)
 
