@@ -55,4 +55,4 @@ def test_what_the_page_says_to_run_exists() -> None:
     named = [word for word in PAGE.split() if word.startswith("deploy/k8s/")]
 
     assert named
-    assert [word for word in named if not (root / word.strip("`")).exists()] == []
+    assert [word for word in named if not (root / word.strip("`.")).exists()] == []
