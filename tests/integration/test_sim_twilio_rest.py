@@ -157,7 +157,7 @@ async def test_nobody_answers_and_the_url_is_never_asked(outcome: Any) -> None:
 
 
 async def test_a_call_can_be_taken_back_while_it_rings() -> None:
-    async with asked(Callee(after_s=10)) as (calls, twilio, server):
+    async with asked(Callee(after_s=100)) as (calls, twilio, server):
         call = await placed(calls, status_callback=f"https://{PUBLIC_HOST}/status")
         with pytest.raises(TwilioRestException) as early:
             await calls(call.sid).update_async(twiml="<Response/>")

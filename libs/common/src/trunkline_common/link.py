@@ -70,6 +70,8 @@ class Link:
         self._name = name
         self._settings = settings
         self._life = life
+        self.returned_at: float | None = None
+        """Time of the event loop when the link last came back; None while it has never been lost."""
         self._was_up = False
         self._closing = False
         self._watchers: list[Callable[[bool], None]] = []
@@ -160,6 +162,7 @@ class Link:
 
     async def _on_connected(self) -> None:
         if self._was_up:
+            self.returned_at = asyncio.get_running_loop().time()
             _log.info("bus-reconnected", connection=self._name)
         self._was_up = True
         self._life.resolved(f"nats-{self._name}")

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from trunkline_local.lifeline import lifeline
 
-READY_LIMIT_S: Final = 20.0
+READY_LIMIT_S: Final = 60.0
 """A service imports and connects within 1–2 s; a loaded CI machine may be ten times slower."""
 STOP_LIMIT_S: Final = 10.0
 """How long a child may take to stop by itself before it is killed."""

@@ -86,7 +86,7 @@ class Host:
         self._tool_runner = ToolRunner(ToolHosts.parse(settings.tool_hosts))
         self._budget = BudgetWatch(settings.daily_budget_usd, bus)
         self._owned = Owned(self.worker, bus)
-        self._gateways = Gateways(bus, self.worker, self._runners)
+        self._gateways = Gateways(bus, self._runners)
         self._places = QueuePlaces(
             bus, subjects.assign(settings.trunkline_region), self._on_assign, self._places_wanted
         )
