@@ -18,6 +18,8 @@ from trunkline_common.bus import Bus
 from trunkline_common.service import ServiceError
 from trunkline_common.settings import CommonSettings
 from trunkline_local.nats_server import NatsServer
+from trunkline_local.processes import Process, trunkline
+from trunkline_transcripts import dead_letters
 
 LIMIT_S = 5000 * MS
 STREAM_API = "$JS.API.STREAM"
@@ -78,6 +80,7 @@ REFUSED_TO_PUBLISH = [
         for user in PUBLISHED_BY
         for verb in ("DELETE", "PURGE", "UPDATE", "MSG.DELETE", "SNAPSHOT")
         for stream in ("EV", "DLQ", "KV_outbound-calls")
+        if (user, verb, stream) != ("transcripts", "MSG.DELETE", "DLQ")
     ],
     # The event log is read by those who need it.
     ("gateway", "$JS.API.DIRECT.GET.EV"),
@@ -121,7 +124,7 @@ async def signed_in(server: NatsServer, user: str) -> AsyncIterator[tuple[Client
         refused.append(error)
 
     client = await nats.connect(
-        nats_accounts.url_of(user, server.url), inbox_prefix=f"_INBOX.{user}", error_cb=on_error
+        nats_accounts.url_of(user, server.url), inbox_prefix=subjects.inbox(user), error_cb=on_error
     )
     try:
         yield client, refused
@@ -198,3 +201,21 @@ async def test_a_stream_that_exists_is_not_changed_by_who_may_create_it(server: 
             await client.jetstream().add_stream(StreamConfig(name="EV", subjects=["ev.v1.>"], max_msgs=1))
 
         assert (await client.jetstream().stream_info("EV")).config == stream.config
+
+
+async def test_dead_letters_are_looked_at_and_dropped_as_the_service(
+    server: NatsServer, tmp_path: Path
+) -> None:
+    command = trunkline("transcripts", "dead-letters", "list")
+    environment = {"NATS_URL": nats_accounts.url_of("transcripts", server.url)}
+    async with signed_in(server, "transcripts") as (client, refused):
+        await dead_letters.ensure_stream(client.jetstream(), replicas=1)
+        await client.jetstream().publish(subjects.DEAD_LETTERS, b"not an event")
+
+        async with Process.start("dead-letters", command, tmp_path, environment) as listing:
+            assert await listing.exited() == 0, listing.log_path.read_text()
+        await dead_letters.delete(client.jetstream(), 1)
+
+        assert await dead_letters.find(client.jetstream(), 1) is None
+        assert refused == []
+    assert "Violation" not in server.log_path.read_text()
