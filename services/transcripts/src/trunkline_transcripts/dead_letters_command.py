@@ -17,7 +17,7 @@ import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
 
-from trunkline_common import settings
+from trunkline_common import settings, subjects
 from trunkline_common.call_events import EventError
 from trunkline_common.settings import CommonSettings
 from trunkline_transcripts import database, dead_letters, schema_version
@@ -237,6 +237,8 @@ async def _connected(chosen: CommonSettings, work: Callable[[JetStreamContext], 
                 # Each server is asked once more at once; 0 would mean for ever.
                 max_reconnect_attempts=1,
                 reconnect_time_wait=RECONNECT_S,
+                # It signs in as the service does.
+                inbox_prefix=subjects.inbox("transcripts"),
                 error_cb=_say_nothing,
             )
     except _NATS_ERRORS as error:
