@@ -36,17 +36,29 @@ RUN find . -type d -name tests -prune -exec rm -r {} + \
  && find . -type f -regex '.*\.\(a\|c\|h\|cpp\|pyx\|pxd\|pyi\)' -delete \
  && find . -type f -name '*.so' -not -path '*.libs/*' -exec strip --strip-unneeded {} +
 
-FROM ${PYTHON_IMAGE} AS runtime
+FROM ${PYTHON_IMAGE} AS system
+ENV PYTHONDONTWRITEBYTECODE=1
 RUN groupadd --system --gid 10001 trunkline \
  && useradd --system --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin trunkline \
- && pip uninstall --yes --quiet --root-user-action=ignore pip
-ENV PATH=/opt/trunkline/bin:$PATH \
+ && pip uninstall --yes --quiet --root-user-action=ignore pip \
+ && stdlib="$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
+ && rm -rf "$stdlib/ensurepip" "$stdlib/idlelib" "$stdlib/pydoc_data" "$stdlib/tkinter" "$stdlib/turtledemo"
+
+# One layer, the same for every service: what was removed would otherwise still be in the layer below.
+FROM scratch AS runtime
+# hadolint ignore=DL3067
+COPY --from=system / /
+ENV PATH=/opt/trunkline/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
+    LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0
 WORKDIR /
 COPY --from=build /opt/trunkline /opt/trunkline
 COPY LICENSE /usr/share/doc/trunkline/LICENSE
+# The base image brings its library without bytecode: what our commands and the health check import of it is compiled once.
+RUN PYTHONDONTWRITEBYTECODE="" trunkline --help > /dev/null \
+ && PYTHONDONTWRITEBYTECODE="" python -ISc 'import urllib.request'
 USER 10001:10001
 # Exec form: trunkline is process 1 and gets the SIGTERM that drains it.
 ENTRYPOINT ["trunkline"]
