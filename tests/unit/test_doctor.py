@@ -5,7 +5,7 @@ import pytest
 from trunkline_common import doctor
 from trunkline_common.doctor import Level, Sheet
 from trunkline_common.http_probe import skew
-from trunkline_common.nats_examination import StreamSettings
+from trunkline_common.settings import JetStreamSettings
 
 
 def test_the_worst_finding_decides_the_exit_code() -> None:
@@ -46,7 +46,7 @@ def test_a_wrong_setting_is_told_in_the_words_of_the_start(monkeypatch: pytest.M
     monkeypatch.setenv("EVENT_REPLICAS", "9")
     sheet = Sheet("nats")
 
-    assert sheet.settings(StreamSettings) is None
+    assert sheet.settings(JetStreamSettings) is None
 
     assert [each.level for each in sheet.findings] == [Level.WRONG, Level.WRONG]
     assert sheet.findings[0].detail.startswith("NATS_URL: must be nats://host:port")

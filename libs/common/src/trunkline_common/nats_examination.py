@@ -3,13 +3,11 @@
 from datetime import datetime
 from typing import Any, Final
 
-from pydantic import Field
-
 from trunkline_common import subjects
 from trunkline_common.bus import EVENT_BYTES_MAX, EVENT_STREAM_MAX_AGE_S
 from trunkline_common.doctor import Options, Sheet
 from trunkline_common.nats_probe import NOBODY, ForbiddenError, NatsProbe, RefusedError, UnreachedError
-from trunkline_common.settings import CommonSettings, without_credentials
+from trunkline_common.settings import CommonSettings, JetStreamSettings, without_credentials
 
 OLDEST: Final = (2, 11)
 """The first one whose JetStream reads a call's log back in one answer."""
@@ -18,16 +16,10 @@ FULL_SHARE: Final = 0.8
 """A stream that is so full is told; full, it refuses events."""
 
 
-class StreamSettings(CommonSettings):
-    """What every service reads, and what the stream should be."""
-
-    event_replicas: int = Field(1, ge=1, le=5, description="NATS servers that keep each event")
-
-
 async def examine(sheet: Sheet, options: Options) -> None:
     """Look at every server of NATS_URL, and through the first that answers at JetStream."""
     del options  # NATS is inside
-    chosen = sheet.settings(StreamSettings)
+    chosen = sheet.settings(JetStreamSettings)
     if chosen is None:
         sheet.not_checked("servers", "the settings above are wrong")
         return
@@ -80,7 +72,7 @@ def _look_at_server(sheet: Sheet, address: str, info: dict[str, Any]) -> None:
         sheet.ok("server", f"{address}: nats-server {version}")
 
 
-async def _look_at_jetstream(sheet: Sheet, chosen: StreamSettings, probe: NatsProbe) -> None:
+async def _look_at_jetstream(sheet: Sheet, chosen: JetStreamSettings, probe: NatsProbe) -> None:
     try:
         await probe.jetstream("INFO")
     except RefusedError as error:
@@ -115,7 +107,7 @@ async def _look_at_jetstream(sheet: Sheet, chosen: StreamSettings, probe: NatsPr
     sheet.clock("NATS", _skew_s(stream.get("ts")))
 
 
-def _look_at_stream(sheet: Sheet, chosen: StreamSettings, stream: dict[str, Any]) -> None:
+def _look_at_stream(sheet: Sheet, chosen: JetStreamSettings, stream: dict[str, Any]) -> None:
     config, state = stream["config"], stream["state"]
     replicas, bytes_max = config["num_replicas"], config.get("max_bytes", -1)
     name = subjects.EVENT_STREAM

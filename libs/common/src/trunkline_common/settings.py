@@ -97,6 +97,28 @@ class CommonSettings(BaseSettings):
         return init_settings, env_settings, _NamedFiles(settings_cls)
 
 
+class JetStreamSettings(CommonSettings):
+    """What a service reads that keeps something in JetStream."""
+
+    event_replicas: int = Field(
+        1,
+        ge=1,
+        le=5,
+        description="NATS servers that keep each event, or what else it keeps in JetStream; counts for whoever creates that",
+    )
+
+
+class EventLogSettings(JetStreamSettings):
+    """What a service reads that may create the event log's stream."""
+
+    event_log_gib: float = Field(
+        1,
+        gt=0,
+        le=10_000,
+        description="GiB of events that JetStream keeps on each of these servers, for three days; full, it refuses more",
+    )
+
+
 class _NamedFiles(PydanticBaseSettingsSource):
     """`NAME_FILE=/path` for every setting `NAME`."""
 

@@ -41,7 +41,7 @@ def command() -> None:
     async def body(life: Life) -> None:
         bus = await Bus.connect(variables, life)
         try:
-            await bus.ensure_event_stream(variables.event_replicas)
+            await bus.ensure_event_stream(variables.event_replicas, variables.event_log_gib)
             await Host(variables, bus, profiles, prices, traces.offer if traces else None).run(life)
         finally:
             await bus.close()

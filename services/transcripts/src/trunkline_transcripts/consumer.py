@@ -22,6 +22,7 @@ from trunkline_common import log, subjects
 from trunkline_common.bus import Bus
 from trunkline_common.call_events import EventError
 from trunkline_common.service import Life, ServiceError
+from trunkline_common.settings import EventLogSettings
 from trunkline_transcripts import dead_letters, metrics
 from trunkline_transcripts.catch_up import CAUGHT_UP_EVENTS_MAX, CatchUp, CaughtUp
 from trunkline_transcripts.database import Trouble
@@ -69,12 +70,14 @@ class _Delivery(NamedTuple):
 class Consumer:
     """One process's share of the durable consumer `store`."""
 
-    def __init__(self, bus: Bus, store: Store, database_address: str, life: Life, replicas: int) -> None:
+    def __init__(
+        self, bus: Bus, store: Store, database_address: str, life: Life, settings: EventLogSettings
+    ) -> None:
         self._bus = bus
         self._store = store
         self._database_address = database_address
         self._life = life
-        self._replicas = replicas
+        self._settings = settings
         self._ack_wait_s: float = ACK_WAIT_S
         self._catch_up = CatchUp()
         self._in_hand: Sequence[Msg] = ()
@@ -95,8 +98,10 @@ class Consumer:
         wait_s = RETRY_MIN_S
         while True:
             try:
-                await self._bus.ensure_event_stream(self._replicas)
-                await dead_letters.ensure_stream(self._bus.jetstream, self._replicas)
+                await self._bus.ensure_event_stream(
+                    self._settings.event_replicas, self._settings.event_log_gib
+                )
+                await dead_letters.ensure_stream(self._bus.jetstream, self._settings.event_replicas)
                 self._subscription = await self._bus.jetstream.pull_subscribe(
                     subjects.EVERY_EVENT,
                     durable=subjects.STORE_CONSUMER,
@@ -262,7 +267,7 @@ class Consumer:
             # The row first: it may have to wait for Postgres, and each try would leave another copy.
             await self._store.note_dead_letter(sequence, message.subject, told, len(message.data))
             # Somebody may have deleted it with what it held.
-            await dead_letters.ensure_stream(self._bus.jetstream, self._replicas)
+            await dead_letters.ensure_stream(self._bus.jetstream, self._settings.event_replicas)
             await dead_letters.send(self._bus.jetstream, message, told)
             await message.term()
         except (StoreError, *BUS_ERRORS) as error:

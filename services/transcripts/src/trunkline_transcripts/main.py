@@ -58,7 +58,7 @@ async def _body(chosen: TranscriptsSettings, life: Life) -> None:
         address = database.address(chosen.database_url)
         bus = await Bus.connect(chosen, life)
         at_the_end.push_async_callback(bus.close)
-        consumer = Consumer(bus, Store(engine), address, life, chosen.event_replicas)
+        consumer = Consumer(bus, Store(engine), address, life, chosen)
         await consumer.subscribe()
         await schema_version.wait(engine, address, life)
         life.started()

@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr, field_validator
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from trunkline_common.settings import CommonSettings
+from trunkline_common.settings import CommonSettings, EventLogSettings
 
 DRIVER: Final = "postgresql+asyncpg"
 URL_FORM: Final = f"{DRIVER}://user:password@host:5432/database"
@@ -32,15 +32,9 @@ class DatabaseSettings(CommonSettings):
         return value
 
 
-class TranscriptsSettings(DatabaseSettings):
+class TranscriptsSettings(DatabaseSettings, EventLogSettings):
     """What `trunkline transcripts` reads."""
 
-    event_replicas: int = Field(
-        1,
-        ge=1,
-        le=5,
-        description="NATS servers that keep each event; counts for the process that creates the stream",
-    )
     calls_lost_after_s: float = Field(
         7200,
         ge=3900,
