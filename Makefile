@@ -12,10 +12,10 @@ export UV_COMPILE_BYTECODE := 1
 export UV_NO_PROGRESS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: chaos world help setup demo up call test check format bench lock clean
+.PHONY: metrics dashboards chaos world help setup demo up call test check format bench lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.complete ## Install everything into .venv (the other targets do it by themselves)
 
@@ -42,10 +42,16 @@ chaos: .venv/.complete ## Kill, hang, drain and cut real processes under live ca
 check: .venv/.complete ## Format, lint, types, import contracts, house rules: what CI runs
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy libs services tests bench chaos
+	$(BIN)/mypy libs services tests bench chaos deploy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/test_rules.py
 	$(UV) lock --check
+
+metrics: .venv/.complete ## Write docs/metrics.md anew from the code
+	@$(BIN)/python -m trunkline_local.metrics_page > docs/metrics.md
+
+dashboards: .venv/.complete ## Write the dashboards of Grafana anew from deploy/grafana/*.py
+	@$(BIN)/python -m deploy.grafana
 
 format: .venv/.complete ## Put every file into the house format
 	$(BIN)/ruff format

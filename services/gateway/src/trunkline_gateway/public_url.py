@@ -19,6 +19,19 @@ STATUS_PATH: Final = "/voice/status"
 CALLS_PATH: Final = "/calls"
 STREAM_PATH: Final = "/media-stream"
 
+HTTP_PATHS: Final = (
+    VOICE_PATH,
+    REATTACH_PATH,
+    DIALED_PATH,
+    WAIT_PATH,
+    WAITED_PATH,
+    OVERFLOWED_PATH,
+    HOLD_MUSIC_PATH,
+    MACHINE_PATH,
+    STATUS_PATH,
+    CALLS_PATH,
+)
+
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _DEFAULT_PORTS: Final = {"wss": 443, "ws": 80}
 
