@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
 from optional_tools import path_of
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yaml"))
@@ -15,7 +16,7 @@ TRIALS = sorted((ROOT / "deploy" / "prometheus" / "tests").glob("*.yaml"))
 
 
 def alerts() -> list[dict[str, Any]]:
-    groups = [group for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
+    groups = [group for path in RULES for group in YAML(typ="safe").load(path)["groups"]]
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
@@ -60,7 +61,7 @@ def test_alerts_fire_when_they_should_and_are_quiet_in_a_healthy_system(path: Pa
 
 
 def alerts_of(stem: str) -> list[dict[str, Any]]:
-    groups = yaml.safe_load((RULES[0].parent / f"{stem}.yaml").read_text())["groups"]
+    groups = YAML(typ="safe").load(RULES[0].parent / f"{stem}.yaml")["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
