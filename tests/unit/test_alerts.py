@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from optional_tools import path_of
 from ruamel.yaml import YAML
 

@@ -31,7 +31,8 @@ Every service serves `/metrics` for Prometheus. This page is made from the code 
 
 * Counters end on `_total`. A histogram has the series `_bucket`, `_sum` and `_count`; its upper bounds stand behind it.
 * Label values come from closed lists: never a call, a number or a text. Each begins at 0, so that `rate()` is right
-  from the first time on. `agent`, `model` and `name` have the values that your profiles, settings and OpenAI give them.
+  from the first time on. `agent`, `model` and `name` have the values that your profiles, settings and OpenAI give them,
+  from an agent's first call on.
 * Beside these, the Prometheus client exports `process_cpu_seconds_total`, `process_resident_memory_bytes`,
   `process_open_fds` and the counters of Python's garbage collector.
 * What to watch is in the [runbook](runbook.md), and drawn in `deploy/grafana/dashboards`.

@@ -26,8 +26,27 @@ _PARTS: Final = (
     "gateway_to_twilio",
 )
 
+_TOKEN_KINDS: Final = (
+    "input_text",
+    "input_audio",
+    "cached_text",
+    "cached_audio",
+    "output_text",
+    "output_audio",
+    "reasoning",
+)
+
 _log = log.get(__name__)
 _told: set[str] = set()
+
+
+def begin(agent: str) -> None:
+    """Let the counters of an agent begin at 0 with its first call: a rate over the first increment is right then."""
+    metrics.CALL_MINUTES.labels(agent)
+    for kind in ("response", "transcription"):
+        metrics.COST_USD.labels(agent, kind)
+    for kind in _TOKEN_KINDS:
+        metrics.TOKENS.labels(agent, kind)
 
 
 def count(event: CallEvent, agent: str) -> None:
