@@ -29,7 +29,7 @@ MODEL = Dashboard(
         stat(
             "Cost of a minute",
             "Of a call, over the last hour: responses and transcriptions.",
-            "sum(increase(trunkline_cost_usd_total[1h])) / sum(increase(trunkline_call_minutes_total[1h]))",
+            "sum(increase(trunkline_cost_usd_total[1h])) / sum(increase(trunkline_call_seconds_total[1h])) * 60",
             "currencyUSD",
             [(None, GOOD)],
         ),

@@ -122,7 +122,6 @@ class Dashboard:
             "type": "query",
             "datasource": DATASOURCE,
             "query": {"query": query, "refId": "instances"},
-            "definition": query,
             "refresh": 2,
             "sort": 1,
             "multi": True,

@@ -133,9 +133,9 @@ for _notice in Notice:
     MODEL_EVENTS_IGNORED.labels(_notice.value)
 
 _MEASURED: Final = {
-    Measure.CALLER_AUDIO_DROPPED_MS: "Caller audio given up because no session was open for too long, in ms.",
+    Measure.CALLER_AUDIO_DROPPED_MS: "Caller audio given up because no session was open for too long.",
     Measure.CALLER_AUDIO_REPEATED: "Frames of callers whose time had been heard already.",
-    Measure.CALLER_GAP_PADDED_MS: "Silence put where Twilio sent nothing, in ms.",
+    Measure.CALLER_GAP_PADDED_MS: "Silence put where Twilio sent nothing.",
     Measure.BARGE_IN: "Interruptions: the caller spoke, and the agent was cut off.",
     Measure.PLAYBACK_UNDERRUN: "Silences in the middle of what the agent says: the model was slower than speech.",
     Measure.LATE_DELTA: "Audio of an interrupted answer, which was ignored.",
@@ -147,13 +147,18 @@ _MEASURED: Final = {
     Measure.RESPONSE_RETRIED: "Answers that were asked for again.",
     Measure.ANSWER_OVERDUE: "Sessions replaced because they owed an answer and were mute.",
     Measure.SHORT_SPEECH: "Speech over the agent's voice that was too short to stop it.",
-    Measure.FILLER_MS: "Sound played because an answer did not come, in ms.",
+    Measure.FILLER_MS: "Sound played because an answer did not come.",
     Measure.CONFIGURATION_DIFFERS: "Settings that the model echoed otherwise than it was asked.",
 }
-MEASURES = {
-    measure: Counter(f"trunkline_call_{measure.replace('-', '_')}", told)
-    for measure, told in _MEASURED.items()
-}
+
+
+def name_of(measure: Measure) -> str:
+    """Return the metric's name: times are in seconds, the base unit of Prometheus."""
+    words = f"trunkline_call_{measure.replace('-', '_')}"
+    return f"{words.removesuffix('_ms')}_seconds" if words.endswith("_ms") else words
+
+
+MEASURES = {measure: Counter(name_of(measure), told) for measure, told in _MEASURED.items()}
 BARGE_IN_REACTION_SECONDS = Histogram(
     "trunkline_call_barge_in_reaction_seconds",
     "From the first word of a caller who interrupts until the agent's voice was taken back, in the caller's media"
@@ -253,9 +258,9 @@ UNPRICED = Counter(
 )
 for _kind in ("response", "transcription"):
     UNPRICED.labels(_kind)
-CALL_MINUTES = Counter(
-    "trunkline_call_minutes",
-    "Minutes that callers and agent were connected, counted when a call ends.",
+CALL_SECONDS = Counter(
+    "trunkline_call_seconds",
+    "Time that callers and agent were connected, counted when a call ends.",
     ["agent"],
 )
 RATE_LIMIT = Gauge(
@@ -285,8 +290,9 @@ BUDGET_READ_AGAIN = Counter(
 
 def count(measure: Measure, amount: float) -> None:
     """Add to a measure of the calls, or take it as one measurement where that is what it is."""
+    amount = amount / 1000 if measure.endswith("-ms") else amount
     if measure is Measure.BARGE_IN_REACTION_MS:
-        BARGE_IN_REACTION_SECONDS.observe(amount / 1000)
+        BARGE_IN_REACTION_SECONDS.observe(amount)
     else:
         MEASURES[measure].inc(amount)
 
