@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline_worker import g711, resample
-from trunkline_worker.commands import Command, Count, Measure, Play, PutMark
+from trunkline_worker.commands import Command, Play, PutMark
 from trunkline_worker.playback import ITEMS_MAX, LEAD_MS_MAX, Playback
 from trunkline_worker.playing_item import FRAME_BYTES, MARK_EVERY_MS, Cut
 
@@ -85,27 +85,6 @@ def test_marks_tell_positions_in_their_own_item() -> None:
     playback.finish("A1", now=0.0)
 
     assert marks(playback.receive("R1", "A2", sound(100), now=0.0)) == ["0:A2:100"]
-
-
-def test_a_silence_in_the_middle_of_an_item_is_counted() -> None:
-    playback = pcmu()
-    playback.receive("R1", "A1", sound(200), now=0.0)
-
-    in_time = playback.receive("R1", "A1", sound(200), now=0.19)
-    playback.mark_played("0:A1:200", now=0.2)
-    too_late = playback.receive("R1", "A1", sound(200), now=0.41)
-
-    underrun = Count(Measure.PLAYBACK_UNDERRUN)
-    assert underrun not in in_time
-    assert too_late[0] == underrun
-
-
-def test_a_silence_between_two_items_is_none_that_counts() -> None:
-    playback = pcmu()
-    playback.receive("R1", "A1", sound(200), now=0.0)
-    playback.finish("A1", now=0.0)
-
-    assert Count(Measure.PLAYBACK_UNDERRUN) not in playback.receive("R2", "A2", sound(200), now=9.0)
 
 
 def test_marks_name_the_generation() -> None:
