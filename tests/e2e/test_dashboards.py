@@ -104,16 +104,13 @@ async def test_no_panel_is_empty_and_no_rule_fails_while_calls_are_live(
     path_of("prometheus", "prometheus")  # before anything is started
     async with start_system() as running, prometheus(tmp_path, running) as server:
         await server.process.wait_until(server.sees_all, lambda: "every service to be scraped", LIMIT_S)
-        call = asyncio.create_task(dial(running, "demo"))
-        queries = {
+        empty = {
             f"{name}: {panel.title}: {query.expr}": query.expr
             for name, board in DASHBOARDS.items()
             for panel in board.panels
             for query in panel.queries
         }
-        await call
-
-        empty = dict(queries)
+        await dial(running, "demo")
 
         async def all_are_drawn() -> bool:
             for title, expr in list(empty.items()):
