@@ -12,7 +12,7 @@ export UV_COMPILE_BYTECODE := 1
 export UV_NO_PROGRESS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: metrics dashboards chaos world help setup demo up call test check format bench lock clean
+.PHONY: metrics dashboards manifests chaos world help setup demo up call test check format bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,11 +53,14 @@ metrics: .venv/.complete ## Write docs/metrics.md anew from the code
 dashboards: .venv/.complete ## Write the dashboards of Grafana anew from deploy/grafana/*.py
 	@$(BIN)/python -m deploy.grafana
 
+manifests: .venv/.complete ## Write the copies in deploy/k8s anew: rules, dashboards, the users of NATS
+	@$(BIN)/python deploy/k8s/generate.py
+
 format: .venv/.complete ## Put every file into the house format
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: .venv/.complete ## Measure: ARGS=truncation, model_drops, rotation, call_log, store_rate, catch_up or audio_parts and its options
+bench: .venv/.complete ## Measure: ARGS=truncation, model_drops, rotation, call_log, store_rate, catch_up, audio_parts, scaling or sizes and its options
 	@$(BIN)/python -m bench.$(or $(ARGS),truncation)
 
 lock: $(UV) ## Lock dependencies anew after a change in a pyproject.toml

@@ -1,7 +1,7 @@
 """Pure: was anything lost, repeated or cut off? Each check is named, and each violation says where.
 
 A caller's line counts as understood when the model's last session that knows anything of the call knows it: a session
-that follows another is told what the one before knew.
+that follows another is told what the one before knew. A line that no stream carried is told apart: see `carried.py`.
 """
 
 from collections import Counter, defaultdict
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from chaos import gaps, hearing
+from chaos import carried, gaps, hearing
 from chaos.evidence import Call, EventKey, Run, Said
 from trunkline_simulators import recordings
 
@@ -82,10 +82,10 @@ def ended_otherwise(call: Call) -> Iterator[_Found]:
 
 
 def line_not_understood(call: Call) -> Iterator[_Found]:
-    """Every line that the caller said is known to the model."""
+    """Every line that the caller said, and a stream carried, is known to the model."""
     known = Counter(next((session for session in reversed(call.knows) if session), ()))
     for said, until_ms in _turns(call):
-        if not known[said.line]:
+        if not known[said.line] and carried.cut_by(call, said) is None:
             yield _Found(f"{said.line} is unknown at the end", said.from_ms, until_ms)
 
 
@@ -103,17 +103,19 @@ def line_understood_twice(call: Call) -> Iterator[_Found]:
 
 
 def line_not_stored_once(call: Call) -> Iterator[_Found]:
-    """Postgres has each of the caller's lines once."""
+    """Postgres has each of the caller's lines once; one that was cut at most once."""
     stored = Counter(call.row_texts)
     for said, until_ms in _turns(call):
         times = stored[recordings.utterance(said.line).text]
-        if times != 1:
+        if times > 1 or (not times and carried.cut_by(call, said) is None):
             yield _Found(f"{said.line} has {times} rows", said.from_ms, until_ms)
 
 
 def answer_not_heard(call: Call) -> Iterator[_Found]:
-    """Every answer was heard to its end before the caller went on."""
+    """Every answer was heard to its end before the caller went on; to what was cut, nothing need be answered."""
     for due in gaps.dues(call):
+        if due.is_cut:
+            continue
         # Where a call was cut off, nothing more can be said about its last answer.
         if not due.is_whole and (call.script_finished or due.to_ms != call.over_ms):
             share = gaps.covered(due.line, due.heard)

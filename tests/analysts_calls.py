@@ -1,4 +1,4 @@
-"""The five made-up calls that the answers in docs/analysts.md are about, as their workers would have logged them."""
+"""The six made-up calls that the answers in docs/analysts.md are about, as their workers would have logged them."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -34,11 +34,14 @@ CALLER: Final = "+15550001111"
 
 
 def logs() -> Iterator[Envelope]:
-    """Return the logs of all five calls."""
+    """Return the logs of all six calls."""
     yield from _log("CA01", datetime(2026, 11, 20, 9, 0, tzinfo=UTC), _asks_for_opening_hours())
     yield from _log("CA02", datetime(2026, 11, 20, 9, 30, tzinfo=UTC), _interrupts_the_price())
     yield from _log("CA03", datetime(2026, 11, 21, 14, 0, tzinfo=UTC), _leaves_before_the_answer())
     yield from _owned_by_three("CA05", datetime(2026, 12, 1, 10, 0, tzinfo=UTC))
+    forgotten = _log("CA06", datetime(2026, 1, 5, 16, 0, tzinfo=UTC), _asks_for_opening_hours())
+    # Its worker died with its last word.
+    yield from list(forgotten)[:-1]
     mumbled = list(_log("CA04", datetime(2026, 11, 21, 23, 59, 59, tzinfo=UTC), _mumbles()))
     # One event of this call is still on its way.
     yield from mumbled[:-2] + mumbled[-1:]

@@ -76,12 +76,12 @@ class Worker:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def start(cls, nats_url: str) -> AsyncIterator[Self]:
+    async def start(cls, nats_url: str, reconnect_wait_s: float = 0.1) -> AsyncIterator[Self]:
         client = MendedClient()
         worker = cls(client)
         await client.connect(
             nats_url,
-            reconnect_time_wait=0.1,  # type: ignore[arg-type]  # it is only slept
+            reconnect_time_wait=reconnect_wait_s,  # type: ignore[arg-type]  # it is only slept
             max_reconnect_attempts=-1,
             error_cb=_ignore,
             reconnected_cb=worker._on_reconnected,

@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from trunkline_common.call_events import CallEvent
+from trunkline_common.frames import CALLER_KEPT_MS_MAX
 from trunkline_worker import checkpoint, commands, events
 from trunkline_worker.call import Call
 from trunkline_worker.call_life import State
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from call_world.world import World
 
 CHANGES_MAX = 3
-RING_MS = 15_000
 LOG_LAG_EVENTS_MAX = 2
 """Events that were under way to the log when their writer died."""
 
@@ -145,7 +145,7 @@ class Owners:
             world.tell(self._measured)
         kept = list(self._ring)
         audio = [each for each in kept if isinstance(each, events.CallerAudio)]
-        oldest_ms = audio[-1].t_ms - RING_MS if audio else 0
+        oldest_ms = audio[-1].t_ms - CALLER_KEPT_MS_MAX if audio else 0
         for event in kept:
             if not isinstance(event, events.CallerAudio) or event.t_ms >= oldest_ms:
                 world.tell_again(event)

@@ -57,6 +57,7 @@ class Connection:
         self.watchers: list[Callable[[bool], None]] = []
         self._world = process.world
         self._epoch = 0
+        self.returned_at = float("-inf")
         self._up_free_at = 0.0
         self._down_free_at = 0.0
         self._buffered: list[Callable[[], None]] = []
@@ -124,6 +125,7 @@ class Connection:
         self.carries = self.has_interest = True
         self._epoch += 1
         self.reconnects += 1
+        self.returned_at = self._world.now
         self.up.set()
         buffered, self._buffered = self._buffered, []
         for action in buffered:
@@ -305,6 +307,12 @@ class ModelledBus:
         answers = await self._ask(subject, payload, timeout_s)
         assert isinstance(answers, bytes)
         return answers
+
+    async def works(self, limit_s: float) -> bool:
+        return await self.control.confirmed(limit_s)
+
+    def has_just_returned(self, within_s: float) -> bool:
+        return self._process.world.now < self.control.returned_at + within_s
 
     async def request_all(
         self, subject: str, payload: bytes, timeout_s: float, is_enough: Callable[[list[bytes]], bool]

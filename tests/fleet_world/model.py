@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fleet_world.processes import Process
     from fleet_world.world import World
 
-VOICES = list(range(1, 0x50))
+VOICES = [byte for byte in range(1, 0xFF) if byte != 0x55]
 """Bytes of μ-law that are neither silence nor the caller's."""
 
 CALLS = [("look", "{}"), ("act", '{"n": 1}')]

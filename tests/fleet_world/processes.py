@@ -22,10 +22,6 @@ from trunkline_worker.settings import WorkerSettings
 if TYPE_CHECKING:
     from fleet_world.world import World
 
-DRAIN_S = 20.0
-"""Instead of a minute: the worlds are short."""
-
-STREAMS_MAX = 10
 AUTH_TOKEN = "of the modelled account"
 
 
@@ -107,7 +103,9 @@ class WorkerProcess(Process):
 
     async def _serve(self) -> None:
         settings = WorkerSettings(
-            openai_api_key="sk-modelled", worker_capacity=self.world.capacity, worker_drain_s=DRAIN_S
+            openai_api_key="sk-modelled",
+            worker_capacity=self.world.capacity,
+            worker_drain_s=self.world.drain_s,
         )
         self.host = Host(settings, self.bus, WatchedProfiles(None, self.world.agent), NO_PRICES)  # type: ignore[arg-type]  # a modelled bus
         await self.host.run(self.life)
@@ -133,7 +131,7 @@ class GatewayProcess(Process):
         settings = GatewaySettings(
             public_url="https://calls.example.com",
             twilio_auth_token=AUTH_TOKEN,
-            gateway_streams_max=STREAMS_MAX,
+            gateway_streams_max=self.world.streams_max,
             gateway_drain_s=3,
         )
         self.gateway = Gateway.build(settings)

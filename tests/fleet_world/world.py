@@ -64,6 +64,9 @@ class World:
         self.broker = Broker(self)
         self.checks = Checks(self)
         self.capacity = self.draw.choice([2, 5])
+        self.drain_s = 20.0
+        """Instead of a minute: the worlds are short."""
+        self.streams_max = 10
         self.model_is_kind = seed % 4 != 3
         self.frame_loss = 0.0
         self.lost_messages = 0

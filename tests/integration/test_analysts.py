@@ -16,7 +16,7 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from trunkline_local.postgres_server import PostgresServer
-from trunkline_transcripts import analyst
+from trunkline_transcripts import analyst, audit
 from trunkline_transcripts.projection import project
 from trunkline_transcripts.store import Store
 
@@ -40,20 +40,22 @@ def questions() -> list[Question]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def four_calls_url(postgres_server: PostgresServer, migrated_template: str) -> AsyncIterator[str]:
-    """The address of a database with the four calls."""
+async def six_calls_url(postgres_server: PostgresServer, migrated_template: str) -> AsyncIterator[str]:
+    """The address of a database with the six calls."""
     name = "analysts"
     url = await postgres_server.create_database(name, migrated_template)
     engine = create_async_engine(url)
     await Store(engine).write(project(event_logs.entries(analysts_calls.logs())))
+    async with engine.connect() as connection:
+        await audit.close_lost_calls(connection, lost_after_s=7200)
     await engine.dispose()
     yield url
     await postgres_server.drop_database(name)
 
 
 @pytest.fixture
-async def session(four_calls_url: str) -> AsyncIterator[asyncpg.Connection]:
-    async with _session_of(analyst.ROLE, four_calls_url) as connection:
+async def session(six_calls_url: str) -> AsyncIterator[asyncpg.Connection]:
+    async with _session_of(analyst.ROLE, six_calls_url) as connection:
         yield connection
 
 
@@ -120,8 +122,8 @@ async def test_an_analyst_has_time_limits(session: asyncpg.Connection) -> None:
     assert limits == ["30s", "1min"]
 
 
-async def test_search_uses_its_index(four_calls_url: str) -> None:
-    async with _session_of("postgres", four_calls_url) as connection:
+async def test_search_uses_its_index(six_calls_url: str) -> None:
+    async with _session_of("postgres", six_calls_url) as connection:
         await connection.execute("set enable_seqscan = off")
         plan = await connection.fetch("""
             explain select * from conversation where words @@ websearch_to_tsquery('simple', 'price')

@@ -1,7 +1,5 @@
 """The daily budget with real workers and a real NATS: the fleet's spending is in the event log."""
 
-import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +9,7 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
+from running_worker import Worker, running_worker
 from transcripts_world import until
 
 from trunkline_common import call_events, control, subjects
@@ -19,7 +18,6 @@ from trunkline_common.control import AssignReply, AssignRequest
 from trunkline_common.frames import Fence
 from trunkline_common.link import MendedClient
 from trunkline_local.nats_server import NatsServer
-from trunkline_local.processes import Process, free_port, trunkline
 from trunkline_simulators.openai_server import ServerOptions, run_server
 
 
@@ -35,39 +33,13 @@ async def _ignore(_error: Exception) -> None:
     """A server that a test stops is no error."""
 
 
-class Worker:
-    """One `trunkline worker` with a budget."""
-
-    def __init__(self, process: Process, port: int) -> None:
-        self.process = process
-        self._port = port
-
-    async def metric(self, name: str) -> float:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        try:
-            writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
-            text = (await reader.read()).decode()
-        finally:
-            writer.close()
-        (value,) = re.findall(rf"^trunkline_{name} (\S+)$", text, re.MULTILINE)
-        return float(value)
-
-
 @asynccontextmanager
 async def worker_with(budget_usd: str, nats_server: NatsServer, folder: Path) -> AsyncIterator[Worker]:
-    async with run_server(ServerOptions()) as model:
-        port = free_port()
-        environment = {
-            "NATS_URL": nats_server.url,
-            "OPENAI_API_KEY": "test",
-            "OPENAI_REALTIME_URL": model.url,
-            "METRICS_PORT": str(port),
-            "WORKER_DRAIN_S": "1",
-            "DAILY_BUDGET_USD": budget_usd,
-        }
-        async with Process.start("worker", trunkline("worker"), folder, environment) as process:
-            await process.wait_until_ready(f"http://127.0.0.1:{port}/readyz")
-            yield Worker(process, port)
+    async with (
+        run_server(ServerOptions()) as model,
+        running_worker(nats_server, folder, model.url, DAILY_BUDGET_USD=budget_usd) as worker,
+    ):
+        yield worker
 
 
 async def test_a_spent_budget_closes_the_door_and_running_calls_go_on(
@@ -79,10 +51,10 @@ async def test_a_spent_budget_closes_the_door_and_running_calls_go_on(
         await spend(client, "CA8", event_logs.usage(), event_logs.usage("resp_2"))
         await until(nobody_takes(client))
 
-        assert await worker.metric("budget_spent") == 1
-        assert await worker.metric("budget_usd") == 0.01
-        assert await worker.metric("spend_usd_today") == pytest.approx(0.01094)
-        assert await worker.metric("worker_calls_active") == 1
+        assert await worker.counted("trunkline_budget_spent") == 1
+        assert await worker.counted("trunkline_budget_usd") == 0.01
+        assert await worker.counted("trunkline_spend_usd_today") == pytest.approx(0.01094)
+        assert await worker.counted("trunkline_worker_calls_active") == 1
         await worker.process.wait_for_line("budget-spent")
 
 
@@ -93,7 +65,7 @@ async def test_a_worker_that_starts_knows_what_was_spent_before(
         await spend(client, "CA8", event_logs.usage(), event_logs.transcription_usage())
 
     async with worker_with("0.006", nats_server, tmp_path) as worker:
-        assert await worker.metric("spend_usd_today") == pytest.approx(0.00632)
+        assert await worker.counted("trunkline_spend_usd_today") == pytest.approx(0.00632)
         with pytest.raises(NoRespondersError):
             await offer(client, "CA1")
 
@@ -112,8 +84,8 @@ async def test_reading_goes_on_where_it_was_when_the_server_restarts(
 
         await spend(client, "CA9", event_logs.usage())
         await until(is_told(worker, 0.01094))
-        assert await worker.metric("budget_read_again_total") >= 1
-        assert await worker.metric("budget_spent") == 0
+        assert await worker.counted("trunkline_budget_read_again_total") >= 1
+        assert await worker.counted("trunkline_budget_spent") == 0
 
         await spend(client, "CA9", event_logs.transcription_usage(), first_n=1)
         await until(nobody_takes(client))
@@ -153,7 +125,7 @@ def nobody_takes(client: Client) -> Callable[[], Awaitable[bool]]:
 
 def is_told(worker: Worker, spent_usd: float) -> Callable[[], Awaitable[bool]]:
     async def probe() -> bool:
-        return await worker.metric("spend_usd_today") == pytest.approx(spent_usd)
+        return await worker.counted("trunkline_spend_usd_today") == pytest.approx(spent_usd)
 
     return probe
 

@@ -117,6 +117,22 @@ async def test_a_call_survives_an_outage_of_nats(nats_server: NatsServer, tmp_pa
         assert await gateway.metric("trunkline_gateway_workers_lost_total", how="silent") == 0
 
 
+async def test_a_call_right_after_an_outage_of_nats_waits_for_the_workers_to_be_back(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    async with (
+        Gateway.start(nats_server.url, tmp_path) as gateway,
+        Worker.start(nats_server.url, reconnect_wait_s=1.0) as worker,
+    ):
+        await nats_server.kill()
+        await gateway.process.wait_for_line("bus-disconnected")
+        await nats_server.restart()
+        await gateway.process.wait_for_line("bus-reconnected")
+
+        async with call(gateway, worker):
+            pass
+
+
 async def test_at_the_limit_callers_hear_that_all_lines_are_busy(
     nats_server: NatsServer, tmp_path: Path
 ) -> None:

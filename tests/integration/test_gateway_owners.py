@@ -18,7 +18,8 @@ from trunkline_local.nats_server import NatsServer
 pytest_plugins = ["gateway_fixtures"]
 
 SECOND = Fence(1, 7)
-"""The first number above those that the webhook and the attach may have given."""
+"""The first number above those that the webhook and the attach may have given; an offer that a busy machine makes too
+late is made again under a higher one."""
 
 
 @contextlib.asynccontextmanager
@@ -65,6 +66,14 @@ async def lose(worker: Worker, how: str) -> None:
         worker.stuck = True
 
 
+async def ready_to_move(worker: Worker, other: Worker, call_id: str) -> None:
+    """Let a stopping worker give its call to the other, until it is told to let go."""
+    await worker.send(call_id, FrameKind.MOVE)
+    await other.asked(AssignKind.HANDOVER)
+    await other.send(call_id, FrameKind.READY)
+    assert (await worker.frame()).kind == FrameKind.YIELD
+
+
 @pytest.mark.parametrize("how", ["gone", "silent", "stuck"])
 async def test_a_call_whose_worker_is_lost_is_taken_over_with_everything_said_since(
     gateway: Gateway, worker: Worker, shared_nats_server: NatsServer, how: str
@@ -89,15 +98,16 @@ async def test_a_call_whose_worker_is_lost_is_taken_over_with_everything_said_si
         await speak(socket, 26, 30)
         live = await heard(other, 26, 30)
 
-        assert (own.fence, own.seq) == (SECOND, 0)
+        assert own.fence >= SECOND
+        assert own.seq == 0
         assert said.checkpoint == b"so far"
         assert (said.mark_sent, said.mark_played, said.is_final) == ("0:item:20", "", False)
         assert said.stream_sid == socket.stream_sid
         assert [frame.seq for frame in replayed] == list(range(1, 22))
         assert {frame.flags for frame in replayed[:16]} == {REPLAYED}
         assert {frame.flags for frame in live} == {0}
-        assert {frame.fence for frame in (*replayed, *live)} == {SECOND}
-        (asked,) = other.assigned
+        assert {frame.fence for frame in (*replayed, *live)} == {own.fence}
+        asked = other.assigned[-1]
         assert (asked.kind, asked.caller, asked.called) == (AssignKind.TAKEOVER, CALLER, CALLED)
         assert asked.started_at_ms == worker.assigned[0].started_at_ms
 
@@ -107,7 +117,7 @@ async def test_a_call_whose_worker_is_lost_is_taken_over_with_everything_said_si
 
     assert await gateway.metric(name, **labels) == before + 1
     line = await gateway.process.wait_for_line(f".*owner-changed.*{call_id}.*|.*{call_id}.*owner-changed.*")
-    assert all(word in line.group() for word in (worker.name, other.name, how, '"frames": 2', str(SECOND)))
+    assert all(word in line.group() for word in (worker.name, other.name, how, '"frames": 2', str(own.fence)))
 
 
 async def test_a_worker_that_only_knows_new_calls_does_not_get_a_live_one(
@@ -166,9 +176,10 @@ async def test_a_worker_that_stops_hands_its_call_over_before_it_lets_go(
         await heard(other, 13, 15)
         await says(other, call_id, socket, b"first words")
 
-    assert (own.fence, own.seq) == (SECOND, 0)
+    assert own.fence >= SECOND
+    assert own.seq == 0
     assert (said.checkpoint, said.is_final) == (b"all", True)
-    (asked,) = other.assigned
+    asked = other.assigned[-1]
     assert (asked.kind, asked.gateway) == (AssignKind.HANDOVER, said.gateway)
     assert await gateway.metric("trunkline_gateway_handovers_total", result="moved") == before + 1
 
@@ -180,17 +191,14 @@ async def test_an_owner_that_dies_while_it_hands_over_is_followed_by_the_candida
         call(gateway, worker) as (call_id, socket, _),
         second_worker(worker, shared_nats_server) as other,
     ):
-        await worker.send(call_id, FrameKind.MOVE)
-        await other.asked(AssignKind.HANDOVER)
-        await other.send(call_id, FrameKind.READY)
-        assert (await worker.frame()).kind == FrameKind.YIELD
+        await ready_to_move(worker, other, call_id)
         await worker.disappear()
 
         own, said = await other.own()
         await says(other, call_id, socket, b"here")
 
-    assert own.fence == SECOND
-    assert len(other.assigned) == 1
+    assert own.fence >= SECOND
+    assert {asked.kind for asked in other.assigned} == {AssignKind.HANDOVER}
     assert not said.is_final
 
 
@@ -201,17 +209,15 @@ async def test_a_candidate_whose_call_ends_is_told(
         call(gateway, worker) as (call_id, socket, _),
         second_worker(worker, shared_nats_server) as other,
     ):
-        await worker.send(call_id, FrameKind.MOVE)
-        await other.asked(AssignKind.HANDOVER)
-        await other.send(call_id, FrameKind.READY)
-        assert (await worker.frame()).kind == FrameKind.YIELD
+        await ready_to_move(worker, other, call_id)
         await socket.send("stop", stop={"callSid": call_id})
 
         assert (await worker.frame()).payload == StopReason.CALLER_HUNG_UP.encode()
         await socket.websocket.close()
         revoke = await other.frame()
 
-    assert (revoke.kind, revoke.fence) == (FrameKind.REVOKE, SECOND)
+    assert revoke.kind == FrameKind.REVOKE
+    assert revoke.fence >= SECOND
 
 
 async def test_words_of_a_handover_under_another_fence_are_refused(gateway: Gateway, worker: Worker) -> None:

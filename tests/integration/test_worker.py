@@ -12,13 +12,14 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import NoRespondersError
+from running_worker import running_worker
 
 from trunkline_common import call_events, control, frames, subjects
 from trunkline_common.control import AssignReply, AssignRequest, OwnerReply, OwnerRequest, StopReason
 from trunkline_common.frames import Fence, Frame, FrameKind
 from trunkline_common.link import MendedClient
 from trunkline_local.nats_server import NatsServer
-from trunkline_local.processes import Process, free_port, trunkline
+from trunkline_local.processes import Process, trunkline
 from trunkline_simulators.openai_server import ServerOptions, run_server
 
 LIMIT_S = 20.0
@@ -112,19 +113,12 @@ async def _ignore(_error: Exception) -> None:
 async def worker_process(
     nats_server: NatsServer, folder: Path, name: str = "worker", **settings: str
 ) -> AsyncIterator[Process]:
-    async with run_server(ServerOptions()) as model:
-        port = free_port()
-        environment = {
-            "NATS_URL": nats_server.url,
-            "OPENAI_API_KEY": "test",
-            "OPENAI_REALTIME_URL": model.url,
-            "METRICS_PORT": str(port),
-            "WORKER_DRAIN_S": "1",
-            **settings,
-        }
-        async with Process.start(name, trunkline("worker"), folder, environment) as process:
-            await process.wait_until_ready(f"http://127.0.0.1:{port}/readyz")
-            yield process
+    """A worker with a simulated model of its own."""
+    async with (
+        run_server(ServerOptions()) as model,
+        running_worker(nats_server, folder, model.url, name, **settings) as worker,
+    ):
+        yield worker.process
 
 
 async def test_a_call_is_taken_greeted_and_ended(

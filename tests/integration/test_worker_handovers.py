@@ -5,7 +5,8 @@ import signal
 from pathlib import Path
 
 from integration.test_worker import LIMIT_S, Gateway, gateway
-from owners import Owner, ask, attached, running_worker
+from owners import Owner, ask, attached
+from running_worker import running_worker
 
 from trunkline_common import control
 from trunkline_common.call_events import CallEnded, CallTakenOver
@@ -24,10 +25,12 @@ async def test_a_call_is_handed_over_when_its_worker_stops(
 ) -> None:
     async with (
         run_server(ServerOptions()) as model,
-        running_worker(nats_server, tmp_path, "stopping", model.url, WORKER_DRAIN_S="20") as stopping,
+        running_worker(
+            nats_server, tmp_path, model.url, "stopping", WORKER_CAPACITY="1", WORKER_DRAIN_S="20"
+        ) as stopping,
     ):
         old = await attached(gateway)
-        async with running_worker(nats_server, tmp_path, "next", model.url):
+        async with running_worker(nats_server, tmp_path, model.url, "next", WORKER_CAPACITY="1"):
             stopping.process.send_signal(signal.SIGTERM)
             await old.next_frame(FrameKind.MOVE)
             candidate = Owner(gateway, (await ask(gateway, AssignKind.HANDOVER, SECOND)).worker, SECOND)
@@ -55,7 +58,7 @@ async def test_calls_that_nobody_takes_are_given_back_at_the_deadline(
 ) -> None:
     async with (
         run_server(ServerOptions()) as model,
-        running_worker(nats_server, tmp_path, "stopping", model.url, WORKER_CAPACITY="2") as stopping,
+        running_worker(nats_server, tmp_path, model.url, WORKER_CAPACITY="2") as stopping,
     ):
         owners = [await attached(gateway, "CA" + digit * 32) for digit in "12"]
         stopping.process.send_signal(signal.SIGTERM)

@@ -3,13 +3,13 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from infra import MS
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
+from running_worker import running_worker
 
 from trunkline_common import control, subjects
 from trunkline_common.control import (
@@ -23,7 +23,7 @@ from trunkline_common.control import (
 from trunkline_common.frames import Fence
 from trunkline_common.link import MendedClient
 from trunkline_local.nats_server import NatsServer
-from trunkline_local.processes import Process, free_port, trunkline
+from trunkline_local.processes import free_port
 from trunkline_simulators.openai_server import ServerOptions, run_server
 
 LIMIT_S = 20_000 * MS
@@ -67,34 +67,15 @@ async def gateway(nats_server: NatsServer) -> AsyncIterator[Gateway]:
     await client.close()
 
 
-@asynccontextmanager
-async def running(
-    nats_server: NatsServer, folder: Path, name: str, model_url: str, **settings: str
-) -> AsyncIterator[Process]:
-    port = free_port()
-    environment = {
-        "NATS_URL": nats_server.url,
-        "OPENAI_API_KEY": "test",
-        "OPENAI_REALTIME_URL": model_url,
-        "METRICS_PORT": str(port),
-        "MODEL_CONNECTS_PER_S": "1000",
-        "WORKER_DRAIN_S": "1",
-        **settings,
-    }
-    async with Process.start(name, trunkline("worker"), folder, environment) as process:
-        await process.wait_until_ready(f"http://127.0.0.1:{port}/readyz")
-        yield process
-
-
 async def test_calls_go_where_there_is_more_room(
     nats_server: NatsServer, gateway: Gateway, tmp_path: Path
 ) -> None:
     async with (
         run_server(ServerOptions()) as model,
-        running(nats_server, tmp_path, "busy", model.url, WORKER_CAPACITY="20"),
+        running_worker(nats_server, tmp_path, model.url, "busy", WORKER_CAPACITY="20"),
     ):
         busy = {(await gateway.offer())[1].worker for _ in range(16)}
-        async with running(nats_server, tmp_path, "idle", model.url, WORKER_CAPACITY="20"):
+        async with running_worker(nats_server, tmp_path, model.url, "idle", WORKER_CAPACITY="20"):
             taken: Counter[str] = Counter()
             for _ in range(OFFERS):
                 call_id, reply = await gateway.offer()
@@ -111,14 +92,16 @@ async def test_a_worker_whose_sessions_fail_gets_no_calls_while_another_works(
     nowhere = f"ws://127.0.0.1:{free_port()}/v1/realtime"
     async with (
         run_server(ServerOptions()) as model,
-        running(nats_server, tmp_path, "sound", model.url),
+        running_worker(nats_server, tmp_path, model.url, "sound", MODEL_CONNECTS_PER_S="1000"),
     ):
         sound = (await gateway.offer())[1].worker
-        async with running(nats_server, tmp_path, "failing", nowhere) as failing:
+        async with running_worker(
+            nats_server, tmp_path, nowhere, "failing", MODEL_CONNECTS_PER_S="1000"
+        ) as failing:
             async with asyncio.timeout(LIMIT_S):
                 while (await gateway.offer())[1].worker == sound:
                     pass
-            await failing.wait_for_line("model-breaker-open")
+            await failing.process.wait_for_line("model-breaker-open")
             after = [(await gateway.offer())[1] for _ in range(20)]
 
     # What reaches it too late is refused, and a gateway asks again.
@@ -136,9 +119,9 @@ async def test_a_full_worker_says_what_callers_get(
     )
     async with (
         run_server(ServerOptions()) as model,
-        running(
-            nats_server, tmp_path, "full", model.url, WORKER_CAPACITY="1", TRUNKLINE_AGENTS=str(agents)
-        ) as process,
+        running_worker(
+            nats_server, tmp_path, model.url, WORKER_CAPACITY="1", TRUNKLINE_AGENTS=str(agents)
+        ) as worker,
     ):
         await gateway.offer()
         with pytest.raises(NoRespondersError):
@@ -146,4 +129,4 @@ async def test_a_full_worker_says_what_callers_get(
         line = await gateway.treatment()
 
     assert (line.queue, line.full.kind) == ("desk", TreatmentKind.BUSY)
-    assert CALLED[1:] not in process.log_path.read_text()
+    assert CALLED[1:] not in worker.process.log_path.read_text()

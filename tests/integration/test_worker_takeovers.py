@@ -10,7 +10,8 @@ import pytest
 from integration.test_worker import CALL, LIMIT_S, Gateway, gateway
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
-from owners import Owner, Worker, ask, attached, running_worker, unreadable, until_nobody_owns
+from owners import Owner, ask, attached, unreadable, until_nobody_owns
+from running_worker import Worker, running_worker
 
 from trunkline_common import call_events, control, subjects
 from trunkline_common.call_events import AgentTurn, CallerTurn, CallEvent, CallStarted, CallTakenOver
@@ -39,7 +40,7 @@ async def model_url() -> AsyncIterator[str]:
 
 @pytest.fixture
 async def worker(nats_server: NatsServer, tmp_path: Path, model_url: str) -> AsyncIterator[Worker]:
-    async with running_worker(nats_server, tmp_path, "one", model_url) as running:
+    async with running_worker(nats_server, tmp_path, model_url, "one", WORKER_CAPACITY="1") as running:
         yield running
 
 
@@ -47,7 +48,7 @@ async def worker(nats_server: NatsServer, tmp_path: Path, model_url: str) -> Asy
 async def other(
     worker: Worker, nats_server: NatsServer, tmp_path: Path, model_url: str
 ) -> AsyncIterator[Worker]:
-    async with running_worker(nats_server, tmp_path, "other", model_url) as running:
+    async with running_worker(nats_server, tmp_path, model_url, "other", WORKER_CAPACITY="1") as running:
         yield running
 
 
@@ -151,7 +152,7 @@ async def test_a_call_without_an_owner_goes_on_from_its_log_with_its_next_stream
 async def test_a_worker_takes_a_call_over_that_it_holds_itself_under_a_lower_fence(
     nats_server: NatsServer, gateway: Gateway, tmp_path: Path, model_url: str
 ) -> None:
-    async with running_worker(nats_server, tmp_path, "one", model_url, WORKER_CAPACITY="2"):
+    async with running_worker(nats_server, tmp_path, model_url, WORKER_CAPACITY="2"):
         before = await attached(gateway)
         after = await taken(gateway)
         await after.own(before)
@@ -166,7 +167,7 @@ async def test_a_live_call_is_not_handed_over_to_its_own_worker(
     nats_server: NatsServer, gateway: Gateway, tmp_path: Path, model_url: str
 ) -> None:
     # As when a stopping worker is asked by what was on its way when it left the queue.
-    async with running_worker(nats_server, tmp_path, "one", model_url, WORKER_CAPACITY="2"):
+    async with running_worker(nats_server, tmp_path, model_url, WORKER_CAPACITY="2"):
         await attached(gateway)
         reply = await ask(gateway, AssignKind.HANDOVER, SECOND)
         owner = await gateway.who()

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline_common import subjects
+from trunkline_common.bus import EVENT_BYTES_MAX
 from trunkline_common.call_events import (
     AgentTurn,
     CallAttached,
@@ -131,6 +132,17 @@ def test_an_event_comes_back_out_of_its_envelope(event: Any) -> None:
 @of_every_kind
 def test_a_kind_is_a_token_of_a_subject(event: Any) -> None:
     assert subjects.event(CALL_SID, kind_of(event)).endswith(f".{sealed(event).kind}")
+
+
+@of_every_kind
+def test_texts_too_long_for_the_log_are_cut(event: Any) -> None:
+    texts = [name for name in event.__struct_fields__ if type(getattr(event, name)) is str]
+    endless = msgspec.structs.replace(event, **dict.fromkeys(texts, "\x00" * EVENT_BYTES_MAX))
+
+    envelope = sealed(endless)
+
+    assert len(encode(envelope)) < EVENT_BYTES_MAX
+    assert type(open_envelope(envelope)) is type(event)
 
 
 def test_on_the_wire() -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 import pytest
+from fleet_world.full_worker import FullWorker
 from fleet_world.world import World
 
 SEEDS = int(os.environ.get("TRUNKLINE_FLEET_SEEDS", "24"))
@@ -48,8 +49,12 @@ def test_the_seeds_reach_everything_that_can_happen() -> None:
     assert not THINGS_TO_SEE - seen.keys()
 
 
-def run(seed: int) -> Counter[str]:
-    world = World(seed)
+def test_a_worker_with_fifty_calls_hands_all_of_them_over_within_a_minute() -> None:
+    run(0, FullWorker)
+
+
+def run(seed: int, kind: type[World] = World) -> Counter[str]:
+    world = kind(seed)
     try:
         world.run()
     except Exception as error:

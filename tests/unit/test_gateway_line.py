@@ -7,9 +7,9 @@ import pytest
 
 from trunkline_common import control, frames
 from trunkline_common.control import StopReason
-from trunkline_common.frames import REPLAYED, Fence, Frame, FrameKind
+from trunkline_common.frames import CALLER_KEPT_MS_MAX, REPLAYED, Fence, Frame, FrameKind
 from trunkline_worker import events
-from trunkline_worker.gateway_line import CALLER_LATE_MS_MAX, GatewayLine
+from trunkline_worker.gateway_line import GatewayLine
 
 FENCE = Fence(1, 2)
 
@@ -157,7 +157,7 @@ async def test_live_audio_that_is_too_late_is_dropped_and_what_is_replayed_is_no
     line: GatewayLine,
 ) -> None:
     # A stamp far in the past of the fastest frame, as after an outage.
-    line.events_of(up(FrameKind.AUDIO, payload=b"\xff", t_ms=2 * CALLER_LATE_MS_MAX))
+    line.events_of(up(FrameKind.AUDIO, payload=b"\xff", t_ms=2 * CALLER_KEPT_MS_MAX))
 
     assert line.events_of(up(FrameKind.AUDIO, payload=b"\xff", t_ms=0)) == []
     assert line.events_of(up(FrameKind.AUDIO, payload=b"\xff", t_ms=0, flags=REPLAYED)) is not None

@@ -185,7 +185,9 @@ def test_the_fields_of_a_row_are_the_columns_of_its_table(row_type: type[Row]) -
 
 
 def test_every_table_has_its_rows() -> None:
-    assert {row_type.table for row_type in ROW_TYPES} == set(tables.metadata.tables)
+    made_from_no_event = {tables.dead_letters.name}
+
+    assert {row_type.table for row_type in ROW_TYPES} | made_from_no_event == set(tables.metadata.tables)
 
 
 @pytest.mark.parametrize("row_type", [row_type for row_type in ROW_TYPES if row_type.groups])

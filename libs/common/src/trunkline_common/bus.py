@@ -51,6 +51,9 @@ DUPLICATE_WINDOW_S: Final = 120
 
 _NO_RESPONDERS: Final = "503"
 
+_NOBODY: Final = subjects.owner("nobody")
+"""No call has this name, so nobody listens there; and every service may ask the owner of a call."""
+
 _STREAM_EXISTS: Final = 10058
 """JetStream's `err_code`: the name is in use with another configuration."""
 
@@ -124,6 +127,11 @@ class Bus:
         """How often the control connection came back: it tells a peer's silence from a gap of our own."""
         return self._control.client.stats["reconnects"]
 
+    def has_just_returned(self, within_s: float) -> bool:
+        """Whether the control connection came back less than `within_s` ago: those who were lost with it may be late."""
+        returned_at = self._control.returned_at
+        return returned_at is not None and asyncio.get_running_loop().time() < returned_at + within_s
+
     @property
     def audio_reconnects(self) -> int:
         """How often the audio connection came back: frames sent before may never have arrived."""
@@ -193,6 +201,16 @@ class Bus:
         except (nats.errors.Error, *_SOCKET_GONE) as error:
             raise NoAnswerError(f"{subject}: {error}") from error
         return answer.data
+
+    async def works(self, limit_s: float) -> bool:
+        """Return whether NATS answers within `limit_s`: that nobody serves a subject it says itself, at once."""
+        try:
+            await self.request(_NOBODY, b"", limit_s)
+        except NobodyListensError:
+            return True
+        except NoAnswerError:
+            return False
+        return True
 
     async def request_all(
         self, subject: str, payload: bytes, timeout_s: float, is_enough: Callable[[list[bytes]], bool]

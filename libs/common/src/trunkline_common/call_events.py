@@ -14,6 +14,12 @@ from trunkline_common.frames import Fence
 
 VERSION: Final = 1
 
+DATA_BYTES_MAX: Final = 128 * 1024
+"""Of an event without its envelope; JetStream refuses messages of 256 KiB (`bus.EVENT_BYTES_MAX`), for ever."""
+
+CUT_TEXT_CHARACTERS: Final = 8_000
+"""What is left of each text in a larger event: ten minutes of speech."""
+
 
 class Outcome(StrEnum):
     """Whose doing the end of a call was."""
@@ -50,6 +56,8 @@ class Verdict(Enum):
     MODEL_LOST = _Verdict(Outcome.UPSTREAM, "model-lost")
     RATE_LIMITED = _Verdict(Outcome.UPSTREAM, "model-rate-limited")
     STREAM_LOST = _Verdict(Outcome.INDETERMINATE, "stream-lost")
+    END_UNKNOWN = _Verdict(Outcome.INDETERMINATE, "end-unknown")
+    """No worker's word: the transcripts service closes a call with it of which nobody has written the end."""
 
     @property
     def outcome(self) -> Outcome:
@@ -342,7 +350,7 @@ def kind_of(event: CallEvent) -> str:
 def seal(
     event: CallEvent, *, call_id: str, call_started_at_ms: int, fence: Fence, n: int, at_ms: int
 ) -> Envelope:
-    """Return the event in its envelope."""
+    """Return the event in its envelope; the texts of one above `DATA_BYTES_MAX` are cut."""
     return Envelope(
         call_id=call_id,
         call_started_at_ms=call_started_at_ms,
@@ -350,8 +358,17 @@ def seal(
         n=n,
         at_ms=at_ms,
         kind=kind_of(event),
-        data=msgspec.Raw(msgspec.json.encode(event)),
+        data=msgspec.Raw(_fitting(event)),
     )
+
+
+def _fitting(event: CallEvent) -> bytes:
+    data = msgspec.json.encode(event)
+    if len(data) <= DATA_BYTES_MAX:
+        return data
+    fields = {name: getattr(event, name) for name in event.__struct_fields__}
+    cut = {name: text[:CUT_TEXT_CHARACTERS] for name, text in fields.items() if isinstance(text, str)}
+    return msgspec.json.encode(msgspec.structs.replace(event, **cut))
 
 
 def encode(envelope: Envelope) -> bytes:

@@ -16,6 +16,10 @@ from msgspec import Meta
 
 VERSION: Final = 1
 
+CALLER_KEPT_MS_MAX: Final = 15_000
+"""Of the caller's audio: what a gateway keeps for an owner that needs it again, and how late a worker takes it. Words are
+not stale after a stall, only late: they are heard, in order."""
+
 _HEADER: Final = struct.Struct("!BBBBHHIII")
 HEADER_BYTES: Final = _HEADER.size
 

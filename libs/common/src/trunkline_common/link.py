@@ -18,7 +18,7 @@ from nats.aio.subscription import DEFAULT_SUB_PENDING_MSGS_LIMIT
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.aio.transport import TcpTransport
 
-from trunkline_common import log
+from trunkline_common import log, subjects
 from trunkline_common.service import Life, ServiceError
 from trunkline_common.settings import CommonSettings
 
@@ -73,6 +73,8 @@ class Link:
         self._name = name
         self._settings = settings
         self._life = life
+        self.returned_at: float | None = None
+        """Time of the event loop when the link last came back; None while it has never been lost."""
         self._was_up = False
         self._closing = False
         self._watchers: list[Callable[[bool], None]] = []
@@ -90,6 +92,7 @@ class Link:
                 # It would shuffle at each reconnection, and may try the server first that it has just lost.
                 dont_randomize=True,
                 name=f"{self._life.service}-{self._name}",
+                inbox_prefix=subjects.inbox(self._life.service),
                 user_credentials=None if credentials is None else RawCredentials(credentials),
                 connect_timeout=CONNECT_TIMEOUT_S,
                 max_reconnect_attempts=-1,
@@ -161,6 +164,7 @@ class Link:
 
     async def _on_connected(self) -> None:
         if self._was_up:
+            self.returned_at = asyncio.get_running_loop().time()
             _log.info("bus-reconnected", connection=self._name)
         self._was_up = True
         self._life.resolved(f"nats-{self._name}")

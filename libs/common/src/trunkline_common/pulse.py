@@ -14,6 +14,9 @@ MISSES_MAX: Final = 3
 REFUSALS_MAX: Final = 2
 """NATS knows at once that a process is gone; the second answer excludes a moment of reconnecting."""
 
+REFUSED_AGAIN_S: Final = 0.02
+"""Until the process that nobody listens for is asked for a second time."""
+
 RECONNECT_GRACE_S: Final = 3.0
 """After our own link came back: the others' links may need a moment more, up to their longest wait of 2 s."""
 

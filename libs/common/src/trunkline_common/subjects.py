@@ -65,6 +65,11 @@ def token(value: str) -> str:
     return value
 
 
+def inbox(service: str) -> str:
+    """What the addresses of answers to a service begin with; of its own, so that no other service may read them."""
+    return f"_INBOX.{token(service)}"
+
+
 def assign(region: str) -> str:
     """Request: will a worker take this call?"""
     return f"rt.v1.assign.{token(region)}"

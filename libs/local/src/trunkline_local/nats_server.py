@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from trunkline_local.processes import ANSWER_LIMIT_S, STOP_LIMIT_S, Process, free_port
 
-READY_LIMIT_S: Final = 10.0
+READY_LIMIT_S: Final = 60.0
 """It accepts clients after 20 ms, or when a store of some gigabytes has been read again."""
 
 CLUSTER_LIMIT_S: Final = 30.0

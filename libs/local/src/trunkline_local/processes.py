@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from trunkline_local.lifeline import lifeline
 
-READY_LIMIT_S: Final = 20.0
+READY_LIMIT_S: Final = 60.0
 """A service imports and connects within 1–2 s; a loaded CI machine may be ten times slower."""
 STOP_LIMIT_S: Final = 10.0
 """How long a child may take to stop by itself before it is killed."""
@@ -40,7 +40,7 @@ LOG_TAIL_BYTES: Final = 8192
 
 _SCRIPTS_FOLDER: Final = Path(sysconfig.get_path("scripts"))
 _OUR_VARIABLES: Final = re.compile(
-    r"(NATS|OPENAI|TWILIO|TRUNKLINE|DATABASE)_.*|(PUBLIC_URL|HOST|PORT|METRICS_PORT|LOG_LEVEL)(_FILE)?"
+    r"(NATS|OPENAI|TWILIO|TRUNKLINE|DATABASE|OTEL)_.*|(PUBLIC_URL|HOST|PORT|METRICS_PORT|LOG_LEVEL)(_FILE)?"
 )
 
 T = TypeVar("T")

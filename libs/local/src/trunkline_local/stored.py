@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-COMPLETE_LIMIT_S: Final = 15.0
+COMPLETE_LIMIT_S: Final = 60.0
 """Events reach Postgres within a second; a loaded machine may be slower."""
 
 LOOK_AGAIN_S: Final = 0.05

@@ -4,6 +4,7 @@ The gateway with the live Twilio socket is the arbiter. It numbers the assignmen
 the webhook and of the stream are numbered apart, so that a fence is never given twice.
 """
 
+import asyncio
 import random
 import time
 from typing import Final, NamedTuple
@@ -24,6 +25,7 @@ from trunkline_common.control import (
     Transfer,
 )
 from trunkline_common.frames import Fence
+from trunkline_common.pulse import RECONNECT_GRACE_S
 from trunkline_common.subjects import InvalidTokenError
 from trunkline_gateway import metrics
 from trunkline_gateway.ownership import Owner
@@ -42,6 +44,9 @@ OWNER_TIMEOUT_S: Final = 0.5
 
 WEBHOOK_ASSIGN_FIRST: Final = 1
 STREAM_ASSIGN_FIRST: Final = WEBHOOK_ASSIGN_FIRST + ASSIGN_TRIES_MAX
+
+LOOK_AGAIN_S: Final = 0.1
+"""Between two questions while those who serve a subject are on their way back to NATS."""
 
 NOBODY: Final = "nobody"
 """In the place of the worker that keeps a call when the others give it up; no worker has this name."""
@@ -137,7 +142,7 @@ class Assignment:
 
     async def offer(self, facts: Facts) -> Ready | Over | Transferring | SendingDigits | Full | Failed:
         """Make sure that a worker expects the call, asking first whether one has it; at most 1 s."""
-        owner = await self._ask_owner(facts.call_id, OwnerRequest(op="who"))
+        owner = await self._ask_owner(facts.call_id, OwnerRequest(op="who"), is_new=facts.attach == 1)
         if owner is None:
             return await self._assign(facts, WEBHOOK_ASSIGN_FIRST)
         if owner.state != "leaving":
@@ -221,12 +226,16 @@ class Assignment:
         )
         return await self._ask_owner(facts.call_id, request)
 
-    async def _ask_owner(self, call_id: str, request: OwnerRequest) -> OwnerReply | None:
-        """Return the owner's answer; None when there is no owner, or one that does not answer."""
+    async def _ask_owner(
+        self, call_id: str, request: OwnerRequest, *, is_new: bool = False
+    ) -> OwnerReply | None:
+        """Return the owner's answer; None when there is no owner, or one that does not answer.
+
+        A new call has one only when Twilio asks twice: nothing is waited for.
+        """
         try:
-            answer = await self._bus.request(
-                subjects.owner(call_id), control.encode(request), OWNER_TIMEOUT_S
-            )
+            ask = self._bus.request if is_new else self._ask_with_patience
+            answer = await ask(subjects.owner(call_id), control.encode(request), OWNER_TIMEOUT_S)
             reply = control.decode(answer, OwnerReply)
             subjects.token(reply.worker)
         except NobodyListensError:
@@ -235,6 +244,16 @@ class Assignment:
             _log.warning("owner-did-not-answer", op=request.op, why=str(error))
             return None
         return reply
+
+    async def _ask_with_patience(self, subject: str, payload: bytes, timeout_s: float) -> bytes:
+        """Ask as `Bus.request` does, but believe that nobody listens only when all had time to come back to NATS."""
+        while True:
+            try:
+                return await self._bus.request(subject, payload, timeout_s)
+            except NobodyListensError:
+                if not self._bus.has_just_returned(RECONNECT_GRACE_S):
+                    raise
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     def _other_worker(self, but: frozenset[str]) -> str | None:
         """Return a worker that lives, by its heartbeat, and has room."""
@@ -277,10 +296,13 @@ class Assignment:
         )
 
     async def _ask_workers(self, request: AssignRequest, other: str | None) -> AssignReply | Full | Failed:
-        """Ask the queue group, or this worker."""
+        """Ask the queue group, or this worker. A live call's gateway asks again by itself: for it nothing is waited for."""
         subject = self._assign_subject if other is None else subjects.worker_assign(other)
+        ask = (
+            self._ask_with_patience if other is None and request.kind is AssignKind.NEW else self._bus.request
+        )
         try:
-            answer = await self._bus.request(subject, control.encode(request), ASSIGN_TIMEOUT_S)
+            answer = await ask(subject, control.encode(request), ASSIGN_TIMEOUT_S)
             reply = control.decode(answer, AssignReply)
             subjects.token(reply.worker)
         except NobodyListensError:

@@ -8,10 +8,10 @@ new owner is sent all the caller's audio and keys under numbers of its own.
 from collections import deque
 from typing import Final, NamedTuple
 
-from trunkline_common.frames import FrameKind
+from trunkline_common.frames import CALLER_KEPT_MS_MAX, FrameKind
 from trunkline_gateway import twilio
 
-RING_BYTES_MAX: Final = 15_000 * twilio.BYTES_PER_MS
+RING_BYTES_MAX: Final = CALLER_KEPT_MS_MAX * twilio.BYTES_PER_MS
 """Fifteen seconds of the caller: as much as a worker gives to a model's session after the first."""
 
 RING_FRAMES_MAX: Final = 3_000

@@ -73,7 +73,7 @@ class Gateway:
         self.full_house.treatments = Treatments(bus, self.settings.trunkline_region)
         assignment = Assignment(bus, self.settings.trunkline_region, self.gateway_id)
         redirects = Redirects(bus, self.outbound, self.public_url)
-        return Link(bus, assignment, Workers(bus, self.gateway_id), redirects)
+        return Link(bus, assignment, Workers(bus), redirects)
 
 
 def new_id(host: str) -> str:

@@ -11,15 +11,13 @@ from typing import Final, Protocol
 from trunkline_common import control, log, subjects
 from trunkline_common.bus import Bus, NoAnswerError, NobodyListensError
 from trunkline_common.control import ControlError, PingReply
-from trunkline_common.pulse import PING_TIMEOUT_S, Pulse
+from trunkline_common.pulse import PING_TIMEOUT_S, REFUSED_AGAIN_S, Pulse
 from trunkline_gateway import metrics
 from trunkline_gateway.events import Event, LinkLost, Pinged, WorkerLost
 from trunkline_gateway.progress import Progress
 from trunkline_gateway.reasons import Loss
 
 PING_INTERVAL_S: Final = 0.2
-REFUSAL_RETRY_S: Final = 0.02
-"""Until the second answer that nobody listens."""
 
 _log = log.get(__name__)
 
@@ -41,9 +39,8 @@ class Listener(Protocol):
 class Workers:
     """One watch per worker, for as long as a stream of ours depends on it."""
 
-    def __init__(self, bus: Bus, gateway: str) -> None:
+    def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._nobody_subject = subjects.owner(gateway)
         self._streams: dict[str, dict[Listener, Progress]] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._link_broke = asyncio.Event()
@@ -90,9 +87,9 @@ class Workers:
                 reply = await self._bus.request(subjects.worker_ping(worker), b"", PING_TIMEOUT_S)
             except NobodyListensError:
                 lost = pulse.refused(time.monotonic())
-                pause_s = REFUSAL_RETRY_S if pulse.is_in_doubt else PING_INTERVAL_S
+                pause_s = REFUSED_AGAIN_S if pulse.is_in_doubt else PING_INTERVAL_S
             except NoAnswerError:
-                if await self._bus_works():
+                if await self._bus.works(PING_TIMEOUT_S):
                     lost = pulse.missed(time.monotonic())
                 else:
                     pulse.bus_broke(time.monotonic())
@@ -120,16 +117,6 @@ class Workers:
 
     def _links(self) -> tuple[int, int]:
         return self._bus.reconnects, self._bus.audio_reconnects
-
-    async def _bus_works(self) -> bool:
-        """Ask for something that nobody serves: the NATS server itself says so, at once."""
-        try:
-            await self._bus.request(self._nobody_subject, b"", PING_TIMEOUT_S)
-        except NobodyListensError:
-            return True
-        except NoAnswerError:
-            return False
-        return True
 
     async def _tell(self, worker: str, answer: bytes, round_trip_s: float) -> None:
         metrics.PING_ROUND_TRIP_SECONDS.observe(round_trip_s)

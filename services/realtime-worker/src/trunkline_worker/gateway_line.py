@@ -8,16 +8,13 @@ import asyncio
 from typing import Final
 
 from trunkline_common import control, log, subjects
-from trunkline_common.frames import REPLAYED, Fence, Frame, FrameKind, Lateness, encode
+from trunkline_common.frames import CALLER_KEPT_MS_MAX, REPLAYED, Fence, Frame, FrameKind, Lateness, encode
 from trunkline_worker import events, metrics
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.logged_once import LoggedOnce
 
 HEARD_S_MAX: Final = 2.0
 """A gateway that has not been heard for so long may have given the call to another worker."""
-
-CALLER_LATE_MS_MAX: Final = 15_000
-"""The caller's words are not stale after a stall, only late: as much as a gateway keeps is still heard, in order."""
 
 _log = log.get(__name__)
 
@@ -119,7 +116,7 @@ class GatewayLine:
             metrics.FRAMES_REFUSED.labels("unreadable").inc()
             return None
         is_live = frame.kind == FrameKind.AUDIO and not frame.flags & REPLAYED
-        if is_live and self._lateness.of(frame.t_ms, self._loop.time()) > CALLER_LATE_MS_MAX:
+        if is_live and self._lateness.of(frame.t_ms, self._loop.time()) > CALLER_KEPT_MS_MAX:
             metrics.FRAMES_REFUSED.labels("late").inc()
             return None
         return event

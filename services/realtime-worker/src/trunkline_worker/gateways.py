@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from trunkline_common import control, log, subjects
 from trunkline_common.bus import Bus, NoAnswerError, NobodyListensError
 from trunkline_common.control import ControlError, Redirect, RedirectReply
-from trunkline_common.pulse import PING_TIMEOUT_S, Loss, Pulse
+from trunkline_common.pulse import PING_TIMEOUT_S, REFUSED_AGAIN_S, Loss, Pulse
 from trunkline_worker import metrics
 from trunkline_worker.events import RedirectAnswer, RedirectAnswered
 from trunkline_worker.gateway_line import GatewayLine
@@ -23,9 +23,6 @@ SWEEP_S: Final = 0.25
 
 SILENCE_S: Final = 0.5
 """25 frames of the caller's: the network stalls for less, and a pause in what Twilio sends costs a ping, not a call."""
-
-REFUSED_AGAIN_S: Final = 0.02
-"""NATS said that nobody listens; the second look excludes a moment of reconnecting."""
 
 TAKE_TIMEOUT_S: Final = 0.25
 """A gateway takes a request within milliseconds; one that hangs swallows its share, so the next is asked."""
@@ -56,9 +53,8 @@ class HeldCall(Protocol):
 class Gateways:
     """All gateways, as this worker sees them."""
 
-    def __init__(self, bus: Bus, worker: str, calls: Callable[[], Iterable[HeldCall]]) -> None:
+    def __init__(self, bus: Bus, calls: Callable[[], Iterable[HeldCall]]) -> None:
         self._bus = bus
-        self._nobody_subject = subjects.owner(worker)
         self._calls = calls
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._asking: set[asyncio.Task[None]] = set()
@@ -87,13 +83,16 @@ class Gateways:
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
-    def _suspects(self) -> set[str]:
+    def _silent_calls(self) -> list[HeldCall]:
         silent_since = asyncio.get_running_loop().time() - SILENCE_S
-        return {
-            call.line.gateway
+        return [
+            call
             for call in self._calls()
             if call.line.heard_at < silent_since and call.is_talking and call.line.gateway
-        }
+        ]
+
+    def _suspects(self) -> set[str]:
+        return {call.line.gateway for call in self._silent_calls()}
 
     def _note_state_of_bus(self) -> None:
         if self._bus.reconnects != self._reconnects or not self._bus.is_connected:
@@ -115,7 +114,7 @@ class Gateways:
                     wait_s = REFUSED_AGAIN_S
                 except NoAnswerError:
                     self._note_silence(gateway)
-                    if await self._bus_works():
+                    if await self._bus.works(PING_TIMEOUT_S):
                         lost = pulse.missed(time.monotonic())
                     else:
                         pulse.bus_broke(time.monotonic())
@@ -133,20 +132,9 @@ class Gateways:
             del self._watches[gateway]
 
     def _note_silence(self, gateway: str) -> None:
-        silent_since = asyncio.get_running_loop().time() - SILENCE_S
-        for call in self._calls():
-            if call.line.gateway == gateway and call.is_talking and call.line.heard_at < silent_since:
+        for call in self._silent_calls():
+            if call.line.gateway == gateway:
                 call.note_silence()
-
-    async def _bus_works(self) -> bool:
-        """Ask for something that nobody serves: the NATS server itself says so, at once."""
-        try:
-            await self._bus.request(self._nobody_subject, b"", PING_TIMEOUT_S)
-        except NobodyListensError:
-            return True
-        except NoAnswerError:
-            return False
-        return True
 
     def _give_up(self, gateway: str, how: Loss) -> None:
         lost = [call for call in self._calls() if call.line.gateway == gateway and call.is_talking]

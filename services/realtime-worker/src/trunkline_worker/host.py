@@ -25,7 +25,7 @@ from trunkline_common.service import Life, ServiceError
 from trunkline_worker import events, metrics, placement, session
 from trunkline_worker.budget_watch import BudgetWatch
 from trunkline_worker.downlink import Downlink
-from trunkline_worker.event_log import EventLog
+from trunkline_worker.event_log import EventLog, Tap
 from trunkline_worker.gateways import Gateways
 from trunkline_worker.logged_once import LoggedOnce
 from trunkline_worker.model_access import ModelAccess
@@ -73,7 +73,12 @@ class Host:
     """All calls of one worker process."""
 
     def __init__(
-        self, settings: WorkerSettings, bus: Bus, profiles: WatchedProfiles, prices: PriceList
+        self,
+        settings: WorkerSettings,
+        bus: Bus,
+        profiles: WatchedProfiles,
+        prices: PriceList,
+        tap: Tap | None = None,
     ) -> None:
         self.worker = worker_id()
         self._settings = settings
@@ -81,12 +86,12 @@ class Host:
         self._profiles = profiles
         self._prices = prices
         self._downlink = Downlink(bus)
-        self._event_log = EventLog(bus)
+        self._event_log = EventLog(bus, tap)
         self._access = ModelAccess(settings.model_connects_per_s)
         self._tool_runner = ToolRunner(ToolHosts.parse(settings.tool_hosts))
         self._budget = BudgetWatch(settings.daily_budget_usd, bus)
         self._owned = Owned(self.worker, bus)
-        self._gateways = Gateways(bus, self.worker, self._runners)
+        self._gateways = Gateways(bus, self._runners)
         self._places = QueuePlaces(
             bus, subjects.assign(settings.trunkline_region), self._on_assign, self._places_wanted
         )

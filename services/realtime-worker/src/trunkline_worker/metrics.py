@@ -287,6 +287,13 @@ BUDGET_READ_AGAIN = Counter(
     "Times that reading the event log for the budget began anew where it had stopped.",
 )
 
+TRACE_EVENTS_DROPPED = Counter(
+    "trunkline_trace_events_dropped", "Events that became no part of a trace, because too many waited."
+)
+TRACE_SPANS_LOST = Counter(
+    "trunkline_trace_spans_lost", "Spans of traces that the OpenTelemetry collector did not take."
+)
+
 
 def count(measure: Measure, amount: float) -> None:
     """Add to a measure of the calls, or take it as one measurement where that is what it is."""

@@ -53,7 +53,8 @@ class Owned:
 
     async def claim(self, runner: CallRunner) -> None:
         """A live call is ours: whoever still takes it for theirs, after a pause, is told."""
-        await self._tell_owned(runner)
+        owned = OwnerRequest(op="owned", worker=self._worker, fence=runner.fence)
+        await self._bus.publish(subjects.owner(runner.call_id), control.encode(owned))
 
     async def ask_others(self) -> None:
         """After a time without a link, or without running: give up the calls that others own by now."""
@@ -95,7 +96,7 @@ class Owned:
                 await self._on_owned(held, request)
             case "owner":
                 if request.worker != self._worker:
-                    await self._tell_owned(held.runner)
+                    await self.claim(held.runner)
             case "who":
                 await message.respond(control.encode(self._reply(held, held.runner.fence, ok=True)))
             case "over":
@@ -126,11 +127,7 @@ class Owned:
                 await held.owner.end()
         elif request.fence < runner.fence and not runner.finished:
             # It asked while nobody heard it: after an outage not all links are back at once.
-            await self._tell_owned(runner)
-
-    async def _tell_owned(self, runner: CallRunner) -> None:
-        owned = OwnerRequest(op="owned", worker=self._worker, fence=runner.fence)
-        await self._bus.publish(subjects.owner(runner.call_id), control.encode(owned))
+            await self.claim(runner)
 
     async def _attach(self, held: Held, request: OwnerRequest, message: Msg) -> None:
         """Let the newest stream of a call carry it; refuse one whose number was used already."""
@@ -140,13 +137,12 @@ class Owned:
             self._refused("attach-used", runner.call_id, f"attach {attach}, owned under {runner.fence}")
             await message.respond(control.encode(self._reply(held, runner.fence, ok=False)))
             return
-        gateway = subjects.token(request.gateway)
         held.attach_seen = attach
         fence = runner.fence if runner.fence.attach == attach else Fence(attach, 1)
         # Before the agent speaks: the gateway buffers little of what comes ahead of this answer.
         await message.respond(control.encode(self._reply(held, fence, ok=True)))
-        runner.attach(fence, gateway, request.stream_sid)
-        await self._tell_owned(runner)
+        runner.attach(fence, request.gateway, request.stream_sid)
+        await self.claim(runner)
 
     def _reply(self, held: Held, fence: Fence, *, ok: bool) -> OwnerReply:
         runner = held.runner

@@ -1,21 +1,19 @@
 """Pure: a talk goes on at another owner of the call, as if only its model session had been lost.
 
-What the owner knows is taken down (`taken`); the next one restores it (`resume`) and does what follows the loss of a session: what Twilio holds plays on, an answer that broke off goes on, a turn that
-was not answered is heard again.
+What the owner knows is taken down (`taken`); the next one restores it (`resume`) and does what follows the loss of a
+session: what Twilio holds plays on, an answer that broke off goes on, a turn that was not answered is heard again.
 """
 
 from typing import Final
 
 import msgspec
 
+from trunkline_common.frames import CALLER_KEPT_MS_MAX
 from trunkline_worker.checkpoint import RECENT_ITEMS, Checkpoint
 from trunkline_worker.commands import Command
 from trunkline_worker.dialogue import Dialogue
 from trunkline_worker.events import Owned
 from trunkline_worker.response_gate import Request, Wish
-
-KEPT_MS_MAX: Final = 15_000
-"""What a gateway keeps of the caller's audio."""
 
 STILL_THERE: Final = (
     "The line broke for a while and is open again. In one short sentence tell the caller that you are still there, "
@@ -114,5 +112,5 @@ def needed_from_ms(dialogue: Dialogue, checkpoint: Checkpoint) -> int:
         # Without any session so far, nothing was ever taken.
         since_ms = dialogue.floor.hear_again_ms or 0
     wordless = [draft.start_ms for draft in checkpoint.caller if draft.text is None]
-    since_ms = max(min(since_ms, *wordless, checkpoint.media_ms), checkpoint.media_ms - KEPT_MS_MAX)
+    since_ms = max(min(since_ms, *wordless, checkpoint.media_ms), checkpoint.media_ms - CALLER_KEPT_MS_MAX)
     return max(round(since_ms - dialogue.uplink.stream_shift_ms), 0)

@@ -133,8 +133,20 @@ class WorkerSettings(ModelSettings):
         le=5,
         description="NATS servers that keep each event; counts for the process that creates the stream",
     )
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None,
+        description="OpenTelemetry collector (OTLP over HTTP) that gets each call as a trace: http://host:4318; "
+        "needs trunkline-worker[otel]",
+    )
     host: str = Field("127.0.0.1", description="address of the health and metrics pages")
     metrics_port: int = Field(9101, ge=0, le=65535, description="port of the health and metrics pages")
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _is_a_collector(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://, such as http://collector:4318")
+        return value.rstrip("/") if value else None
 
 
 def tool_secrets() -> Secrets:

@@ -16,15 +16,15 @@ from typing import Final, NamedTuple
 
 import nats.errors
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, Header, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from trunkline_common import log, subjects
 from trunkline_common.bus import Bus
 from trunkline_common.call_events import EventError
 from trunkline_common.service import Life, ServiceError
-from trunkline_transcripts import metrics
-from trunkline_transcripts.catch_up import CatchUp, CaughtUp
+from trunkline_transcripts import dead_letters, metrics
+from trunkline_transcripts.catch_up import CAUGHT_UP_EVENTS_MAX, CatchUp, CaughtUp
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.entry import Entry, read
 from trunkline_transcripts.projection import project
@@ -50,13 +50,7 @@ QUIET_CONFLICTS_MAX: Final = 3
 WATCH_INTERVAL_S: Final = 2
 """How often the lag is read, and whether the consumer still exists."""
 
-DEAD_LETTER_STREAM: Final = "DLQ"
-DEAD_LETTER_MAX_BYTES: Final = 256 * 1024**2
-"""Full means that the oldest go. Refusing the newest would keep unusable events in the way of good ones."""
-DEAD_LETTER_MAX_AGE_S: Final = 90 * 24 * 3600
-DEAD_LETTER_TIMEOUT_S: Final = 5
 DEAD_LETTER_RETRY_S: Final = 5
-WHY_CHARACTERS_MAX: Final = 200
 
 BUS_ERRORS: Final = (nats.errors.Error, OSError, RuntimeError)
 """What nats-py raises while the link is down; uvloop calls a socket that is gone a RuntimeError."""
@@ -89,6 +83,13 @@ class Consumer:
         self._left = 0
         """Events in the log that nobody had fetched when the last of ours was delivered."""
         self._fetched_at = self._ahead_at = 0.0
+        self._waiting: int | None = None
+        """Events in the log that nobody had fetched when it was last asked; None when it does not answer."""
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether what the log held a moment ago is stored, or about to be; false while nobody knows."""
+        return self._waiting is not None and self._waiting <= CAUGHT_UP_EVENTS_MAX
 
     async def subscribe(self) -> None:
         """Create the streams and the durable consumer where they are missing, trying until JetStream answers."""
@@ -96,7 +97,7 @@ class Consumer:
         while True:
             try:
                 await self._bus.ensure_event_stream(self._replicas)
-                await self._ensure_dead_letter_stream()
+                await dead_letters.ensure_stream(self._bus.jetstream, self._replicas)
                 self._subscription = await self._bus.jetstream.pull_subscribe(
                     subjects.EVERY_EVENT,
                     durable=subjects.STORE_CONSUMER,
@@ -259,22 +260,18 @@ class Consumer:
 
     async def _set_aside(self, message: Msg, reason: str, why: str) -> None:
         """Copy an event that can never be stored to the dead letters, and take it out of the way."""
-        sequence = message.metadata.sequence.stream
-        headers = {
-            Header.MSG_ID: f"{subjects.EVENT_STREAM}-{sequence}",
-            "Trunkline-Subject": message.subject,
-            "Trunkline-Reason": reason,
-            "Trunkline-Why": " ".join(why.split())[:WHY_CHARACTERS_MAX],
-        }
+        sequence, told = message.metadata.sequence.stream, dead_letters.reason(reason, why)
         try:
+            # The row first: it may have to wait for Postgres, and each try would leave another copy.
+            await self._store.note_dead_letter(sequence, message.subject, told, len(message.data))
             # Somebody may have deleted it with what it held.
-            await self._ensure_dead_letter_stream()
-            await self._bus.jetstream.publish(
-                subjects.DEAD_LETTERS, message.data, DEAD_LETTER_TIMEOUT_S, headers=headers
-            )
+            await dead_letters.ensure_stream(self._bus.jetstream, self._replicas)
+            await dead_letters.send(self._bus.jetstream, message, told)
             await message.term()
-        except BUS_ERRORS as error:
+        except (StoreError, *BUS_ERRORS) as error:
             _log.warning("dead-letter-failed", stream_sequence=sequence, error=type(error).__name__)
+            if self._life.stop_requested.is_set():
+                raise _StopRequestedError from error
             with contextlib.suppress(*BUS_ERRORS):
                 await message.nak(delay=DEAD_LETTER_RETRY_S)
             return
@@ -319,17 +316,13 @@ class Consumer:
             self._life.fail(error)
 
     async def _observe(self) -> ConsumerConfig:
+        self._waiting = None
         consumer = await self._subscription.consumer_info()
-        metrics.LAG_EVENTS.set(consumer.num_pending or 0)
+        self._waiting = consumer.num_pending or 0
+        metrics.LAG_EVENTS.set(self._waiting)
         metrics.UNSETTLED_EVENTS.set(consumer.num_ack_pending or 0)
         self._ack_wait_s = consumer.config.ack_wait or ACK_WAIT_S
         return consumer.config
-
-    async def _ensure_dead_letter_stream(self) -> None:
-        try:
-            await self._bus.jetstream.stream_info(DEAD_LETTER_STREAM)
-        except NotFoundError:
-            await self._bus.jetstream.add_stream(_dead_letter_stream(self._replicas))
 
     async def _stop_or(self, timeout_s: float) -> None:
         """Wait until the service is asked to stop, at most so long."""
@@ -367,16 +360,4 @@ def _consumer_config() -> ConsumerConfig:
         ack_wait=ACK_WAIT_S,
         max_deliver=-1,
         max_ack_pending=ACK_PENDING_MAX,
-    )
-
-
-def _dead_letter_stream(replicas: int) -> StreamConfig:
-    return StreamConfig(
-        name=DEAD_LETTER_STREAM,
-        description="Events that could not be stored, as they came, with the reason in their headers",
-        subjects=[subjects.DEAD_LETTERS],
-        discard=DiscardPolicy.OLD,
-        max_bytes=DEAD_LETTER_MAX_BYTES,
-        max_age=DEAD_LETTER_MAX_AGE_S,
-        num_replicas=replicas,
     )

@@ -10,7 +10,7 @@ import click
 from trunkline_common import service, settings
 from trunkline_common.bus import Bus
 from trunkline_common.service import Life
-from trunkline_transcripts import database, months, schema_version
+from trunkline_transcripts import audit, database, dead_letters_command, months, schema_version
 from trunkline_transcripts.consumer import Consumer
 from trunkline_transcripts.settings import TranscriptsSettings
 from trunkline_transcripts.store import TRANSACTION_TIMEOUT_S, Store
@@ -19,8 +19,9 @@ DRAIN_DEADLINE_S: Final = 2 * TRANSACTION_TIMEOUT_S
 """The batch in hand needs one transaction; with Postgres gone it is handed back at the first failure."""
 
 
-@click.command(
+@click.group(
     name="transcripts",
+    invoke_without_command=True,
     epilog=f"""{settings.variables(TranscriptsSettings)}
 
 Example:
@@ -28,11 +29,14 @@ Example:
   NATS_URL=nats://127.0.0.1:4222 DATABASE_URL_FILE=/run/secrets/database trunkline transcripts
 """,
 )
-def command() -> None:
-    """Store every call's event log in Postgres.
+@click.pass_context
+def command(context: click.Context) -> None:
+    """Store every call's event log in Postgres: without a command, this runs the service.
 
     Run `trunkline migrate` first.
     """
+    if context.invoked_subcommand is not None:
+        return
     chosen = settings.load(TranscriptsSettings)
     service.run(
         "transcripts",
@@ -42,6 +46,9 @@ def command() -> None:
         log_level=chosen.log_level,
         drain_deadline_s=DRAIN_DEADLINE_S,
     )
+
+
+command.add_command(dead_letters_command.command)
 
 
 async def _body(chosen: TranscriptsSettings, life: Life) -> None:
@@ -56,6 +63,14 @@ async def _body(chosen: TranscriptsSettings, life: Life) -> None:
         await schema_version.wait(engine, address, life)
         life.started()
         async with asyncio.TaskGroup() as tasks:
-            upkeep = tasks.create_task(months.keep_ahead(chosen.database_url))
+            upkeep = [
+                tasks.create_task(months.keep_ahead(chosen.database_url)),
+                tasks.create_task(
+                    audit.keep_watch(
+                        chosen.database_url, chosen.calls_lost_after_s, lambda: consumer.is_caught_up
+                    )
+                ),
+            ]
             await consumer.run()
-            upkeep.cancel()
+            for task in upkeep:
+                task.cancel()

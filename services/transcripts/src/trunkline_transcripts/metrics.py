@@ -82,6 +82,20 @@ STRAY_ROWS: Final = Gauge(
     "Rows in the default partition, because their month has none of its own; looked at once a day.",
     ["table"],
 )
+CALLS_END_UNKNOWN: Final = Counter(
+    "trunkline_transcripts_calls_end_unknown",
+    "Calls closed because nothing was heard of them any more: nobody wrote their end down.",
+)
+CALLS_REOPENED: Final = Counter(
+    "trunkline_transcripts_calls_reopened", "Calls closed like that which turned out to live."
+)
+CALLS_WITH_HOLES: Final = Gauge(
+    "trunkline_transcripts_calls_with_holes",
+    "Calls of the last 24 hours that are over and lack events; looked at every ten minutes.",
+)
+AUDIT_FAILURES: Final = Counter(
+    "trunkline_transcripts_audit_failures", "Times that calls could not be looked at for their end and holes."
+)
 
 for _reason in ("unreadable", "refused"):
     DEAD_LETTERS.labels(_reason)

@@ -15,8 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from trunkline_common import log
 from trunkline_transcripts import database, metrics
-from trunkline_transcripts.tables import metadata
+from trunkline_transcripts.rows import ROW_TYPES
 
+TABLES: Final = tuple(row_type.table for row_type in ROW_TYPES)
+"""Every table that is split by month."""
 MONTHS_AHEAD: Final = 3
 """Whoever sees the first warning has a quarter of a year to act on it."""
 LOCK_TIMEOUT_S: Final = 3
@@ -39,7 +41,7 @@ async def make_ahead(connection: AsyncConnection) -> list[str]:
     """
     made = []
     for ahead in range(MONTHS_AHEAD + 1):
-        for table in metadata.tables:
+        for table in TABLES:
             await connection.execute(text(f"set local lock_timeout = '{LOCK_TIMEOUT_S}s'"))
             result = await connection.execute(_MAKE_MONTH, {"table": table, "ahead": ahead})
             partition, is_new = result.one()
@@ -52,7 +54,7 @@ async def make_ahead(connection: AsyncConnection) -> list[str]:
 async def stray_rows(connection: AsyncConnection) -> dict[str, int]:
     """Return for each table how many rows lie in its default partition, counted up to a limit."""
     counts = {}
-    for table in metadata.tables:
+    for table in TABLES:
         some = select(literal(1)).select_from(sql_table(f"{table}_default")).limit(STRAY_ROWS_COUNTED_MAX)
         counts[table] = await connection.scalar(select(func.count()).select_from(some.subquery())) or 0
     await connection.commit()

@@ -15,7 +15,7 @@ from trunkline_common import log
 from trunkline_common.service import Life
 from trunkline_transcripts import database
 
-NEEDED: Final = 5
+NEEDED: Final = 6
 """The first migration that this version can work with."""
 
 CHECK_INTERVAL_S: Final = 1
@@ -36,7 +36,7 @@ async def read(connection: AsyncConnection) -> int:
 async def wait(engine: AsyncEngine, address: str, life: Life) -> None:
     """Return once the database is new enough; meanwhile `life` tells why the service is not ready."""
     told = ""
-    while why := await _why_not(engine, address):
+    while why := await why_not(engine, address):
         life.waiting("postgres", why)
         if why != told:
             _log.warning("store-waiting", why=why, retry_s=CHECK_INTERVAL_S)
@@ -45,7 +45,8 @@ async def wait(engine: AsyncEngine, address: str, life: Life) -> None:
     life.resolved("postgres")
 
 
-async def _why_not(engine: AsyncEngine, address: str) -> str | None:
+async def why_not(engine: AsyncEngine, address: str) -> str | None:
+    """Return why this version cannot work with the database now, and what a person should do; None: it can."""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S), engine.connect() as connection:
             version = await read(connection)

@@ -41,5 +41,11 @@ class TranscriptsSettings(DatabaseSettings):
         le=5,
         description="NATS servers that keep each event; counts for the process that creates the stream",
     )
+    calls_lost_after_s: float = Field(
+        7200,
+        ge=3900,
+        description="seconds without an event after which a call without an end is closed as `end-unknown`; "
+        "one that lives writes an event every 3600 at least",
+    )
     host: str = Field("127.0.0.1", description="address of the health and metrics pages")
     metrics_port: int = Field(9102, ge=0, le=65535, description="port of the health and metrics pages")

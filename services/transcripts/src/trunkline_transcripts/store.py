@@ -2,16 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
 
 import msgspec
-from sqlalchemy import CursorResult, text
+from sqlalchemy import CursorResult, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from trunkline_common import log
-from trunkline_transcripts import database, metrics, statements, superseded
+from trunkline_transcripts import database, dead_letter_table, metrics, statements, superseded
 from trunkline_transcripts.database import Trouble
+from trunkline_transcripts.dead_letters import Reason
 from trunkline_transcripts.projection import Rows
 from trunkline_transcripts.rows import ROW_TYPES, EventRow, Row
 
@@ -54,12 +55,41 @@ class Store:
                 async with asyncio.timeout(TRANSACTION_TIMEOUT_S):
                     await self._settle(events)
         except database.ERRORS as error:
-            trouble = database.trouble(error)
-            if trouble is not Trouble.BAD_DATA:
-                # The next attempt connects anew: behind a failover the same address is another server.
-                await self._engine.dispose()
-            raise StoreError(trouble, database.describe(error)) from error
+            raise await self._trouble(error) from error
         return written
+
+    async def note_dead_letter(
+        self, event_sequence: int, subject: str, reason: Reason, size_bytes: int
+    ) -> None:
+        """Keep a row of an event that cannot be stored, the same however often. Raises `StoreError`."""
+        await self._execute(
+            dead_letter_table.NOTE,
+            {
+                "event_sequence": event_sequence,
+                "subject": subject,
+                "reason": reason.word,
+                "why": reason.why,
+                "size_bytes": size_bytes,
+            },
+        )
+
+    async def settle_dead_letter(self, event_sequence: int, settled: str) -> None:
+        """Note what became of it: `stored` or `dropped`. Raises `StoreError`."""
+        await self._execute(dead_letter_table.SETTLE, {"event_sequence": event_sequence, "settled": settled})
+
+    async def _execute(self, statement: TextClause, parameters: Mapping[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(TRANSACTION_TIMEOUT_S), self._engine.begin() as connection:
+                await connection.execute(statement, parameters)
+        except database.ERRORS as error:
+            raise await self._trouble(error) from error
+
+    async def _trouble(self, error: Exception) -> StoreError:
+        trouble = database.trouble(error)
+        if trouble is not Trouble.BAD_DATA:
+            # The next attempt connects anew: behind a failover the same address is another server.
+            await self._engine.dispose()
+        return StoreError(trouble, database.describe(error))
 
     async def _calls_with_successors(self, rows: Rows) -> list[superseded.Events]:
         written = cast(Sequence[EventRow], rows.get(EventRow, ()))

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
 from trunkline_transcripts.columns import MOMENT, by_month, metadata, of_call, of_event, of_owner
+from trunkline_transcripts.dead_letter_table import dead_letters
 from trunkline_transcripts.owner_tables import owners, takeovers
 from trunkline_transcripts.rows import (
     CallRow,
@@ -38,7 +39,7 @@ from trunkline_transcripts.rows import (
     UsageRow,
 )
 
-__all__ = ["metadata", "owners", "takeovers"]
+__all__ = ["dead_letters", "metadata", "owners", "takeovers"]
 
 events: Final = by_month(
     EventRow,
@@ -115,15 +116,23 @@ calls: Final = by_month(
     Column(
         "ended_at",
         MOMENT,
-        comment="When its last owner ended the call. Null: it is going on, or its end is not stored yet.",
+        comment="When its last owner ended the call; where reason is end-unknown, when it was last heard of. Null: it is going on.",
     ),
-    Column("duration_ms", Integer, comment="How long caller and agent were connected, in media time."),
+    Column(
+        "duration_ms",
+        Integer,
+        comment="How long caller and agent were connected, in media time. Null: it is going on, or its end is unknown.",
+    ),
     Column(
         "outcome",
         Text,
         comment="Whose doing the end was: success, caller, server, upstream or indeterminate.",
     ),
-    Column("reason", Text, comment="Why the call ended: a short word from a closed list."),
+    Column(
+        "reason",
+        Text,
+        comment="Why the call ended: a short word from a closed list. end-unknown: its worker was lost, and nobody wrote the end down.",
+    ),
     Column("interruptions", Integer, comment="How often the caller interrupted the agent."),
     Column(
         "events_expected",
@@ -137,6 +146,11 @@ calls: Final = by_month(
     ),
     Column("worker_from", ARRAY(Integer), comment="The event that worker comes from: attach, assign, n."),
     Index("calls_call_id", "call_id"),
+    Index(
+        "calls_open",
+        "call_started_at",
+        postgresql_where=text("ended_at is null or reason = 'end-unknown'"),
+    ),
     comment="One row per call. Where several events tell the same, the one with the highest attach and assign counts.",
 )
 
