@@ -16,7 +16,6 @@ from trunkline_common.call_events import (
     LimitReached,
     ModelConnected,
     ModelLost,
-    Outcome,
     ToolCalled,
     ToolOutcome,
     ToolReturned,
@@ -29,6 +28,7 @@ from trunkline_common.call_events import (
     seal,
 )
 from trunkline_common.frames import Fence
+from trunkline_common.verdict import Outcome
 from trunkline_transcripts.entry import Entry, read
 
 STARTED_AT_MS: Final = 1_795_353_000_123

@@ -9,8 +9,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from trunkline_common import call_events
-from trunkline_common.call_events import CallEnded, CallEvent, CallStarted, Envelope, Outcome, TurnLatency
+from trunkline_common.call_events import CallEnded, CallEvent, CallStarted, Envelope, TurnLatency
 from trunkline_common.frames import Fence
+from trunkline_common.verdict import Outcome
 from trunkline_local.processes import free_port
 from trunkline_worker import metrics, tracing
 from trunkline_worker.spans import trace_of

@@ -22,7 +22,6 @@ from trunkline_common.call_events import (
     LimitReached,
     ModelConnected,
     ModelLost,
-    Outcome,
     ToolCalled,
     ToolOutcome,
     ToolReturned,
@@ -30,7 +29,6 @@ from trunkline_common.call_events import (
     TransferChanged,
     TurnLatency,
     Usage,
-    Verdict,
     decode,
     encode,
     kind_of,
@@ -38,6 +36,7 @@ from trunkline_common.call_events import (
     seal,
 )
 from trunkline_common.frames import Fence
+from trunkline_common.verdict import Outcome, Verdict
 
 CALL_SID = "CA0123456789abcdef0123456789abcdef"
 KINDS = get_args(CallEvent)

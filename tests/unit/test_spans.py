@@ -13,12 +13,12 @@ from trunkline_common.call_events import (
     CallStarted,
     Envelope,
     ModelConnected,
-    Outcome,
     ToolOutcome,
     ToolReturned,
     TurnLatency,
 )
 from trunkline_common.frames import Fence
+from trunkline_common.verdict import Outcome
 from trunkline_worker.spans import Span, span_of, trace_of
 
 STARTED_MS, AT_MS = 1_700_000_000_000, 1_700_000_010_000

@@ -11,8 +11,9 @@ as the call is offered, while Twilio is still setting up the stream.
 import zlib
 from typing import Final
 
-from trunkline_common.call_events import CallAttached, CallStarted, DtmfReceived, Verdict
+from trunkline_common.call_events import CallAttached, CallStarted, DtmfReceived
 from trunkline_common.control import NextStep
+from trunkline_common.verdict import Verdict
 from trunkline_worker import agent_tools, events
 from trunkline_worker.absence import Absence
 from trunkline_worker.agent import Agent

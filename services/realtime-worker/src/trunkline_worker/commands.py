@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
-from trunkline_common.call_events import CallEvent, TurnLatency, Verdict
+from trunkline_common.call_events import CallEvent, TurnLatency
 from trunkline_common.control import NextStep, Transfer
+from trunkline_common.verdict import Verdict
 from trunkline_worker.agent_tools import HttpRequest
 
 if TYPE_CHECKING:

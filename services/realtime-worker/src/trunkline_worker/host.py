@@ -14,7 +14,6 @@ from nats.aio.msg import Msg
 
 from trunkline_common import control, frames, log, subjects
 from trunkline_common.bus import Bus, NoAnswerError, Subscription
-from trunkline_common.call_events import Verdict
 from trunkline_common.control import (
     AssignKind,
     AssignReply,
@@ -22,6 +21,7 @@ from trunkline_common.control import (
     PingReply,
 )
 from trunkline_common.service import Life, ServiceError
+from trunkline_common.verdict import Verdict
 from trunkline_worker import events, metrics, placement, session
 from trunkline_worker.budget_watch import BudgetWatch
 from trunkline_worker.downlink import Downlink

@@ -13,11 +13,9 @@ from typing import Final
 import msgspec
 
 from trunkline_common import control, log, subjects
-from trunkline_common.call_events import (
-    Verdict,
-)
 from trunkline_common.control import AssignKind, AssignRequest, NextStep
 from trunkline_common.frames import FINAL, Fence, Frame, FrameKind
+from trunkline_common.verdict import Verdict
 from trunkline_worker import commands, events, metrics, usage_metrics
 from trunkline_worker.agent import Agent
 from trunkline_worker.alarm import Alarm
