@@ -8,7 +8,8 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from trunkline_common.call_events import ToolOutcome, Verdict
+from trunkline_common.call_events import ToolOutcome
+from trunkline_common.verdict import Verdict
 from trunkline_worker.call_life import State
 from trunkline_worker.commands import Measure
 from trunkline_worker.realtime_notices import Notice
