@@ -12,7 +12,7 @@ export UV_COMPILE_BYTECODE := 1
 export UV_NO_PROGRESS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: manifests chaos world help setup demo up call test check format bench lock clean
+.PHONY: metrics dashboards manifests chaos world help setup demo up call test check format bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,12 @@ check: .venv/.complete ## Format, lint, types, import contracts, house rules: wh
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/test_rules.py
 	$(UV) lock --check
+
+metrics: .venv/.complete ## Write docs/metrics.md anew from the code
+	@$(BIN)/python -m trunkline_local.metrics_page > docs/metrics.md
+
+dashboards: .venv/.complete ## Write the dashboards of Grafana anew from deploy/grafana/*.py
+	@$(BIN)/python -m deploy.grafana
 
 manifests: .venv/.complete ## Write the copies in deploy/k8s anew: rules, dashboards, the users of NATS
 	@$(BIN)/python deploy/k8s/generate.py

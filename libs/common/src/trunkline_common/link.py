@@ -51,6 +51,9 @@ ERRORS = prometheus_client.Counter("trunkline_bus_errors", "Errors reported by n
 HANDLER_ERRORS = prometheus_client.Counter(
     "trunkline_bus_handler_errors", "Handlers and callbacks that raised an exception: a bug.", ["connection"]
 )
+for _counter in (DISCONNECTS, SLOW_CONSUMER, ERRORS, HANDLER_ERRORS):
+    for _connection in ("audio", "control"):
+        _counter.labels(_connection)
 
 _log = log.get(__name__)
 

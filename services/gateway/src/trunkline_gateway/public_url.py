@@ -19,6 +19,19 @@ STATUS_PATH: Final = "/voice/status"
 CALLS_PATH: Final = "/calls"
 STREAM_PATH: Final = "/media-stream"
 
+HTTP_PATHS: Final = (
+    VOICE_PATH,
+    REATTACH_PATH,
+    DIALED_PATH,
+    WAIT_PATH,
+    WAITED_PATH,
+    OVERFLOWED_PATH,
+    HOLD_MUSIC_PATH,
+    MACHINE_PATH,
+    STATUS_PATH,
+    CALLS_PATH,
+)
+
 RETRIES: Final = "ct=1000&rt=5000&rc=4&rp=all"
 """Twilio's patience (Twilio: Webhooks, Connection overrides): 1 s to connect, 5 s to answer, four retries whatever went
 wrong. By default it waits 15 s for a gateway that hangs, and does not ask again after one that died over the question.

@@ -36,6 +36,7 @@ class CallRecord:
         self._access = access
         self._log = _log.bind(call_id=request.call_id)
         self._event_log = event_log
+        usage_metrics.begin(agent.name)
         self._waiting: list[Envelope] | None = []
         """Until the first stream: a worker whose offer was not taken up leaves no trace."""
 

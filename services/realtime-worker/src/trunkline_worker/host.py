@@ -106,6 +106,7 @@ class Host:
     async def run(self, life: Life) -> None:
         """Serve calls until asked to stop, then drain."""
         metrics.CAPACITY.set(self._settings.worker_capacity)
+        metrics.tell_states(lambda: [runner.state for runner in self._runners()])
         await self._bus.subscribe_audio(subjects.every_worker_up(self.worker), self._on_frame)
         await self._bus.subscribe(subjects.worker_ping(self.worker), self._on_ping)
         await self._bus.subscribe(subjects.worker_assign(self.worker), self._places.on_request)

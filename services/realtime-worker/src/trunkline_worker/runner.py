@@ -122,6 +122,11 @@ class CallRunner:
         return -1 if self.stands_by else self.line.consumed_seq
 
     @property
+    def state(self) -> State:
+        """Where the call is in its life."""
+        return self._call.state
+
+    @property
     def can_move(self) -> bool:
         """A stream carries the call, so its gateway could give it to another worker."""
         return self._call.state is State.TALKING and bool(self.line.gateway)
@@ -309,7 +314,7 @@ class CallRunner:
             case commands.RecordLatency(latency):
                 self._record.write_latency(latency, time.perf_counter() - self._received_at)
             case commands.Count(measure, amount, detail):
-                metrics.MEASURES[measure].inc(amount)
+                metrics.count(measure, amount)
                 if detail:
                     self._log.warning(measure.value, detail=detail)
             case commands.OpenSession(number):
@@ -341,15 +346,6 @@ class CallRunner:
                 metrics.ORPHAN_SECONDS.labels(end).observe(seconds)
             case commands.Finish(verdict, next_step):
                 self._finish(verdict, next_step)
-
-    def _ask_for_redirect(self) -> None:
-        redirect = control.Redirect(
-            call_id=self.call_id,
-            attach=self.fence.attach + 1,
-            started_at_ms=self.started_at_ms,
-            detours=self._detours,
-        )
-        self._gateways.ask_for_redirect(redirect, self.apply)
 
     def _send(self, kind: FrameKind, payload: bytes = b"", generation: int = 0, flags: int = 0) -> None:
         self.line.send(kind, payload, generation=generation, flags=flags, received_at=self._received_at)

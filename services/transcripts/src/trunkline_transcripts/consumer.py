@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import nats.errors
@@ -193,6 +194,8 @@ class Consumer:
             await self._settle(batch[middle:])
             return
         _count(written, len(batch))
+        oldest = min(delivery.entry.at for delivery in batch)
+        metrics.EVENT_AGE_SECONDS.observe(max((datetime.now(UTC) - oldest).total_seconds(), 0))
         # An acknowledgement that gets lost only means that the event comes again.
         with contextlib.suppress(*BUS_ERRORS):
             for delivery in batch:

@@ -1,8 +1,11 @@
-"""Every metric that the transcripts service exports."""
+"""Every metric that the transcripts service exports; label values come from closed lists and begin at 0."""
 
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
+
+from trunkline_transcripts.database import Trouble
+from trunkline_transcripts.tables import metadata
 
 EVENTS_STORED: Final = Counter(
     "trunkline_transcripts_events_stored", "Events that became a row of `events` and were committed."
@@ -49,6 +52,11 @@ BATCH_SECONDS: Final = Histogram(
     "Time of one transaction that was committed.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )
+EVENT_AGE_SECONDS: Final = Histogram(
+    "trunkline_transcripts_event_age_seconds",
+    "Age of a batch's oldest event when it was committed, by the clocks of the worker and of this process.",
+    buckets=(0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600, 72 * 3600),
+)
 STORE_RATE: Final = Gauge(
     "trunkline_transcripts_events_per_second", "Events that this process stored a second, over the last five."
 )
@@ -88,3 +96,11 @@ CALLS_WITH_HOLES: Final = Gauge(
 AUDIT_FAILURES: Final = Counter(
     "trunkline_transcripts_audit_failures", "Times that calls could not be looked at for their end and holes."
 )
+
+for _reason in ("unreadable", "refused"):
+    DEAD_LETTERS.labels(_reason)
+for _trouble in Trouble:
+    STORE_FAILURES.labels(_trouble)
+for _table in metadata.tables:
+    ROWS_WRITTEN.labels(_table)
+    STRAY_ROWS.labels(_table)

@@ -1,0 +1,251 @@
+"""The few kinds of panels that our dashboards are made of, and a dashboard around them, as Grafana's JSON."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+GRID_COLUMNS: Final = 24
+SCHEMA_VERSION: Final = 41
+"""Of Grafana 12's dashboards; older ones are migrated when Grafana loads them, newer ones refused."""
+
+RUNBOOK: Final = "https://github.com/OWNER/trunkline/blob/main/docs/runbook.md"
+"""Where the links of the dashboards lead: put your own address here, and run `make dashboards`."""
+
+DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+
+GOOD: Final = "green"
+DOUBTFUL: Final = "orange"
+BAD: Final = "red"
+
+Json = dict[str, Any]
+Step = tuple[float | None, str]
+"""From this value on, this colour; the first has None."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One PromQL expression, and how its series are named; `{{label}}` stands for a label's value."""
+
+    expr: str
+    legend: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel. Units are Grafana's own words: `s`, `percentunit`, `short`, `currencyUSD`, `bytes`, `cpm`."""
+
+    kind: Literal["stat", "timeseries"]
+    title: str
+    about: str
+    queries: Sequence[Query]
+    unit: str
+    steps: Sequence[Step] = ((None, GOOD),)
+    alert: str = ""
+    """Name of an alert, whose section of the runbook is linked."""
+    stacked: bool = False
+    top: float | None = None
+    """The end of the scale, where the unit has one."""
+
+
+def stat(title: str, about: str, expr: str, unit: str, steps: Sequence[Step], alert: str = "") -> Panel:
+    """Return one big number with its colour."""
+    return Panel("stat", title, about, [Query(expr)], unit, steps, alert)
+
+
+def lines(
+    title: str,
+    about: str,
+    queries: Sequence[Query],
+    unit: str,
+    *,
+    steps: Sequence[Step] = ((None, GOOD),),
+    alert: str = "",
+    stacked: bool = False,
+    top: float | None = None,
+) -> Panel:
+    """Return lines over time; thresholds are drawn where there are several steps."""
+    return Panel("timeseries", title, about, queries, unit, steps, alert, stacked, top)
+
+
+def quantiles(
+    metric: str, *, where: str = "", by: str = "", shown: Sequence[float] = (0.5, 0.9, 0.99)
+) -> list[Query]:
+    """Return quantiles of a histogram, one line each."""
+    labels = f"le, {by}" if by else "le"
+    rate = f"sum by ({labels}) (rate({metric}_bucket{{{where}}}[$__rate_interval]))"
+    named = f" {{{{{by}}}}}" if by else ""
+    return [Query(f"histogram_quantile({q}, {rate})", f"p{round(q * 100)}{named}") for q in shown]
+
+
+def per_minute(metric: str, *, by: str = "", where: str = "", legend: str = "") -> Query:
+    """Return a counter's growth in a minute."""
+    labels = f" by ({by})" if by else ""
+    named = legend or " ".join(f"{{{{{label.strip()}}}}}" for label in by.split(","))
+    return Query(f"sum{labels} (rate({metric}{{{where}}}[$__rate_interval])) * 60", named)
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A dashboard: its first row holds numbers, the rows below two panels of lines each."""
+
+    uid: str
+    title: str
+    about: str
+    instances_of: str
+    """Which `job` the variable `instance` offers, as a regular expression."""
+    panels: Sequence[Panel] = field(default_factory=list)
+
+    def json(self) -> Json:
+        """Return what Grafana imports."""
+        return {
+            "uid": self.uid,
+            "title": f"Trunkline: {self.title}",
+            "description": self.about,
+            "tags": ["trunkline"],
+            "editable": True,
+            "schemaVersion": SCHEMA_VERSION,
+            "timezone": "browser",
+            "refresh": "10s",
+            "time": {"from": "now-1h", "to": "now"},
+            "graphTooltip": 1,
+            "links": [_link("Runbook", RUNBOOK), _other_dashboards()],
+            "annotations": {"list": [_firing_alerts()]},
+            "templating": {"list": [_datasource(), self._instance()]},
+            "panels": self._placed(),
+        }
+
+    def _instance(self) -> Json:
+        query = f'label_values(trunkline_ready{{job=~"{self.instances_of}"}}, instance)'
+        return {
+            "name": "instance",
+            "label": "process",
+            "type": "query",
+            "datasource": DATASOURCE,
+            "query": {"query": query, "refId": "instances"},
+            "refresh": 2,
+            "sort": 1,
+            "multi": True,
+            "includeAll": True,
+            "allValue": ".*",
+            "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
+        }
+
+    def _placed(self) -> list[Json]:
+        stats = [panel for panel in self.panels if panel.kind == "stat"]
+        drawn = [panel for panel in self.panels if panel.kind == "timeseries"]
+        width = GRID_COLUMNS // len(stats)
+        places = [{"x": width * n, "y": 0, "w": width, "h": 4} for n in range(len(stats))]
+        places += [{"x": 12 * (n % 2), "y": 4 + 8 * (n // 2), "w": 12, "h": 8} for n in range(len(drawn))]
+        return [
+            _panel(panel, place, number)
+            for number, (panel, place) in enumerate(zip([*stats, *drawn], places, strict=True), start=1)
+        ]
+
+
+def _panel(panel: Panel, place: Json, number: int) -> Json:
+    defaults: Json = {
+        "unit": panel.unit,
+        "min": 0,
+        "color": {"mode": "thresholds" if panel.kind == "stat" else "palette-classic"},
+        "thresholds": {
+            "mode": "absolute",
+            "steps": [{"value": value, "color": colour} for value, colour in panel.steps],
+        },
+        "custom": _drawing(panel) if panel.kind == "timeseries" else {},
+    }
+    if panel.top is not None:
+        defaults["max"] = panel.top
+    return {
+        "id": number,
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.about,
+        "gridPos": place,
+        "datasource": DATASOURCE,
+        "targets": [_target(query, "ABCDEFGH"[n]) for n, query in enumerate(panel.queries)],
+        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "options": _STAT_OPTIONS if panel.kind == "stat" else _LINES_OPTIONS,
+        "links": [_link(panel.alert, f"{RUNBOOK}#{panel.alert.lower()}")] if panel.alert else [],
+    }
+
+
+def _target(query: Query, letter: str) -> Json:
+    return {
+        "refId": letter,
+        "datasource": DATASOURCE,
+        "expr": query.expr,
+        "legendFormat": query.legend or "__auto",
+        "editorMode": "code",
+        "range": True,
+    }
+
+
+def _drawing(panel: Panel) -> Json:
+    return {
+        "drawStyle": "line",
+        "lineWidth": 1,
+        "fillOpacity": 40 if panel.stacked else 8,
+        "showPoints": "never",
+        "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
+        "thresholdsStyle": {"mode": "dashed" if len(panel.steps) > 1 else "off"},
+    }
+
+
+_STAT_OPTIONS: Final = {
+    "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+    "colorMode": "value",
+    "graphMode": "area",
+    "justifyMode": "auto",
+    "textMode": "auto",
+}
+_LINES_OPTIONS: Final = {
+    "legend": {
+        "displayMode": "table",
+        "placement": "right",
+        "showLegend": True,
+        "calcs": ["lastNotNull", "max"],
+    },
+    "tooltip": {"mode": "multi", "sort": "desc"},
+}
+
+
+def _link(title: str, url: str) -> Json:
+    return {
+        "title": title,
+        "type": "link",
+        "icon": "doc",
+        "url": url,
+        "targetBlank": True,
+        "tags": [],
+        "asDropdown": False,
+        "includeVars": False,
+        "keepTime": False,
+        "tooltip": "",
+    }
+
+
+def _other_dashboards() -> Json:
+    others = {"type": "dashboards", "icon": "external link", "tags": ["trunkline"], "targetBlank": False}
+    return _link("Trunkline", "") | others | {"includeVars": True, "keepTime": True}
+
+
+def _datasource() -> Json:
+    return {
+        "name": "datasource",
+        "label": "Prometheus",
+        "type": "datasource",
+        "query": "prometheus",
+        "current": {"selected": False, "text": "Prometheus", "value": "prometheus"},
+        "refresh": 1,
+    }
+
+
+def _firing_alerts() -> Json:
+    return {
+        "name": "Alerts that page",
+        "datasource": DATASOURCE,
+        "enable": True,
+        "iconColor": BAD,
+        "expr": 'ALERTS{alertname=~"Trunkline.*", alertstate="firing", severity="page"}',
+        "titleFormat": "{{alertname}}",
+    }
