@@ -16,6 +16,7 @@ from nats.js.api import StreamConfig
 from trunkline_common import nats_examination
 from trunkline_common.doctor import Options, Sheet
 from trunkline_gateway import examination as gateway_examination
+from trunkline_gateway.public_url import RETRIES
 from trunkline_local.nats_server import NatsServer
 from trunkline_local.processes import Process, free_port, trunkline
 from trunkline_simulators.openai_server import ServerOptions, run_server
@@ -66,7 +67,7 @@ async def twilio(*numbers: PhoneNumber, users: dict[str, str] | None = None) -> 
 
 
 def number(base: str, **changes: Any) -> PhoneNumber:
-    there = PhoneNumber(LINE, f"{base}/voice", "POST", FALLBACK, f"{base}/voice/status")
+    there = PhoneNumber(LINE, f"{base}/voice#{RETRIES}", "POST", FALLBACK, f"{base}/voice/status")
     return replace(there, **changes)
 
 

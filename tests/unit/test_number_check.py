@@ -10,7 +10,7 @@ from trunkline_gateway.public_url import PublicUrl
 HERE = PublicUrl("https://calls.example.com")
 NUMBER = {
     "phone_number": "+12025550147",
-    "voice_url": "https://calls.example.com/voice",
+    "voice_url": "https://calls.example.com/voice#rc=4&rp=all",
     "voice_method": "POST",
     "voice_fallback_url": "https://handler.twilio.com/twiml/EH1",
     "status_callback": "https://calls.example.com/voice/status",
@@ -64,6 +64,10 @@ def test_a_number_that_leads_elsewhere_is_none_of_ours(voice_url: str | None) ->
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
+        (
+            {"voice_url": "https://calls.example.com/voice"},
+            "dies over its question is not asked again; add #ct=",
+        ),
         ({"status_callback": ""}, "status callback is not set"),
         ({"status_callback": "https://elsewhere.example.com"}, "status callback is another"),
         ({"status_callback_method": "GET"}, "not asked by POST"),

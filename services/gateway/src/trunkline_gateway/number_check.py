@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from trunkline_gateway.public_url import STATUS_PATH, VOICE_PATH, PublicUrl
+from trunkline_gateway.public_url import RETRIES, STATUS_PATH, VOICE_PATH, PublicUrl
 
 DIGITS_SHOWN: Final = 4
 """Enough to find a number among those of an account, not enough to call it."""
@@ -58,6 +58,10 @@ def _overrider(number: dict[str, Any]) -> str:
 
 def _unwise(number: dict[str, Any], public_url: PublicUrl) -> tuple[str, ...]:
     unwise = []
+    if not _text(number, "voice_url").partition("#")[2]:
+        unwise.append(
+            f"a gateway that dies over its question is not asked again; add #{RETRIES} to its voice webhook"
+        )
     status_url, fallback_url = _text(number, "status_callback"), _text(number, "voice_fallback_url")
     wanted = public_url.http(STATUS_PATH)
     if status_url.partition("#")[0] != wanted:

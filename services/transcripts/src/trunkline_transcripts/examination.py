@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from trunkline_common import subjects
 from trunkline_common.doctor import Options, Sheet
 from trunkline_common.nats_probe import NatsProbe, RefusedError, UnreachedError
-from trunkline_transcripts import analyst, database, schema_version
+from trunkline_transcripts import analyst, database, months, schema_version
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.settings import TranscriptsSettings
 from trunkline_transcripts.tables import metadata
@@ -101,7 +101,7 @@ async def _look_at_rights(sheet: Sheet, connection: AsyncConnection) -> None:
 
 
 async def _look_at_months(sheet: Sheet, connection: AsyncConnection) -> None:
-    missing = (await connection.scalars(_MISSING_MONTHS, {"tables": list(metadata.tables)})).all()
+    missing = (await connection.scalars(_MISSING_MONTHS, {"tables": list(months.TABLES)})).all()
     if missing:
         detail = f"no partition for {', '.join(missing)}: rows go into the default ones"
         sheet.warning("months", detail, "run `trunkline migrate` as the owner of the tables")
