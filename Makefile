@@ -28,9 +28,9 @@ up: .venv/.ready ## Run the whole system on this machine until Ctrl-C
 call: .venv/.ready ## Place one simulated call at the system that `make up` runs
 	@$(BIN)/trunkline call $(ARGS)
 
-# Three on two cores: whole calls take their real time, and mostly wait; they begin first, and the others run beside them.
+# Four on two cores: whole calls take their real time, and mostly wait; they begin first, and the others run beside them.
 test: .venv/.complete ## Run every test, on real servers of its own
-	@$(BIN)/pytest -n 3 --dist worksteal $(or $(ARGS),tests/e2e tests/integration tests/unit tests/test_rules.py)
+	@$(BIN)/pytest -n 4 --dist worksteal $(or $(ARGS),tests/e2e tests/integration tests/unit tests/test_rules.py)
 
 world: .venv/.complete ## Let simulated calls, and a tenth as many fleets, happen under every fault: SEEDS=50000; a seed that fails is printed
 	@TRUNKLINE_WORLD_SEEDS=$(or $(SEEDS),10000) TRUNKLINE_FLEET_SEEDS=$$(( $(or $(SEEDS),10000) / 10 )) \

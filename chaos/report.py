@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from chaos.checker import NAMES, Violation
+from chaos.checker import NAMES, Violation, ended_well, nobody_saw_the_end
 from chaos.evidence import Run
 from chaos.faults import FAULTS
 from chaos.figures import FaultFigures, percentile
@@ -24,6 +24,8 @@ class Totals:
     events: int
     rows: int
     stale_frames_refused: int
+    ends_unseen: int
+    """Calls that ended well in a moment in which nobody of us could see it, and of whose end Postgres does not know."""
     unhurt_ms: Sequence[float]
     """By how much silences that no fault is near exceed the usual."""
     callers_late_ms: Sequence[float]
@@ -40,6 +42,10 @@ def totals(run: Run) -> Totals:
         events=len(run.events),
         rows=len(run.rows),
         stale_frames_refused=run.stale_frames_refused,
+        ends_unseen=sum(
+            ended_well(call) and call.outcome != "success" and nobody_saw_the_end(run, call)
+            for call in run.calls
+        ),
         unhurt_ms=unhurt_ms(run, usual(run)),
         callers_late_ms=[call.clock_late_ms for call in run.calls],
         harness_late_ms=run.harness_late_ms,
@@ -81,7 +87,7 @@ def text(of_all: Totals, found: Sequence[FaultFigures], violations: Sequence[Vio
         f"for {_ms(percentile(stood, 1.0))} at most.",
         f"{of_all.calls} calls, {of_all.calls_turned_away} of them turned away during an outage of NATS, "
         f"{of_all.events} events acknowledged, {of_all.rows} rows,",
-        f"{of_all.stale_frames_refused} frames of an old fence refused.",
+        f"{of_all.stale_frames_refused} frames of an old fence refused, {of_all.ends_unseen} calls ended well unseen.",
         "",
     ]
     return "\n".join([*lines, *_checks(violations)])

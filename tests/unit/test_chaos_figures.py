@@ -95,7 +95,7 @@ def test_a_violation_in_any_of_several_runs_fails_them(tmp_path: Path) -> None:
     result = CliRunner().invoke(command, [str(path) for path in paths])
 
     assert result.exit_code == 1
-    assert "FAILED  no call ended otherwise (1)" in result.output
+    assert "FAILED  no end not stored (1)" in result.output
 
 
 def late_run(answered_ms: int) -> Run:
