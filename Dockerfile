@@ -22,12 +22,16 @@ ENV UV_PROJECT_ENVIRONMENT=/opt/trunkline \
     UV_NO_PROGRESS=1
 WORKDIR /src
 ARG SERVICE
+# Of the service's package: `otel` lets a worker send traces.
+ARG EXTRA=""
 # What others wrote changes with the lock only: this step is done again only then.
 COPY pyproject.toml uv.lock ./
-RUN uv sync --frozen --no-dev --no-install-workspace --package trunkline-common --package "trunkline-${SERVICE}"
+RUN uv sync --frozen --no-dev --no-install-workspace \
+      --package trunkline-common --package "trunkline-${SERVICE}" ${EXTRA:+--extra "${EXTRA}"}
 COPY . .
 # trunkline-common brings the command, which the simulators do not depend on.
-RUN uv sync --locked --no-dev --no-editable --package trunkline-common --package "trunkline-${SERVICE}"
+RUN uv sync --locked --no-dev --no-editable \
+      --package trunkline-common --package "trunkline-${SERVICE}" ${EXTRA:+--extra "${EXTRA}"}
 # A third of the wheels is debug symbols, tests and what only a compiler reads; of Twilio's library, bytecode of all its
 # products. Not in *.libs: what auditwheel patched does not load any more once it is stripped.
 WORKDIR /opt/trunkline/lib

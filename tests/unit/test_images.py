@@ -76,7 +76,7 @@ def test_everything_is_installed_from_the_lock_by_the_version_of_uv_that_made_it
     pinned = re.search(r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert pinned is not None
 
-    installs = re.findall(r"uv sync (.*)", DOCKERFILE)
+    installs = re.findall(r"uv sync (.*)", DOCKERFILE.replace("\\\n", ""))
 
     assert f"ARG UV_VERSION={pinned[1]}\n" in DOCKERFILE
     assert all("--no-dev" in install and "--package" in install for install in installs)
