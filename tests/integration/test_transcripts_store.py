@@ -34,7 +34,11 @@ async def test_a_call_can_be_read_turn_by_turn(engine: AsyncEngine) -> None:
     await _write(engine, event_logs.call("CA1", turns=2))
 
     (call,) = (await _content(engine))["calls"]
-    assert (call["caller"], call["agent"], call["worker"]) == ("+15550001111", "desk", "w1")
+    assert (call["caller_hash"], call["agent"], call["worker"]) == (
+        event_logs.CALLER_KEY.hash("+15550001111"),
+        "desk",
+        "w1",
+    )
     assert (call["gateway"], call["stream_sid"], call["model"]) == ("g1", "MZ-g1", "gpt-realtime")
     assert (call["outcome"], call["reason"], call["duration_ms"]) == ("success", "caller-hung-up", 21_000)
     assert call["events_expected"] == len((await _content(engine))["events"])
@@ -206,7 +210,7 @@ async def _write(
     engine: AsyncEngine, batch: Iterable[Envelope], log: Sequence[Envelope] | None = None
 ) -> Written:
     """Write a batch; `log` has all events in the order in which they were written to JetStream."""
-    return await Store(engine).write(project(event_logs.entries(batch, log)))
+    return await Store(engine, event_logs.CALLER_KEY).write(project(event_logs.entries(batch, log)))
 
 
 async def _content(engine: AsyncEngine) -> Content:

@@ -20,7 +20,8 @@ from nats.js import JetStreamContext
 from trunkline_common import settings
 from trunkline_common.call_events import EventError
 from trunkline_common.settings import CommonSettings
-from trunkline_transcripts import database, dead_letters, schema_version
+from trunkline_transcripts import caller_key, database, dead_letters, schema_version
+from trunkline_transcripts.caller_key import CallerKey, CallerKeyError
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.dead_letters import Letter
 from trunkline_transcripts.entry import read
@@ -122,10 +123,10 @@ def replay(numbers: tuple[int, ...], every: bool) -> None:
     chosen = settings.load(DatabaseSettings)
 
     async def work(jetstream: JetStreamContext) -> int:
-        async with _store(chosen) as store:
+        async with _store(chosen) as (store, key):
             stored = refused = 0
             async for letter in _chosen(jetstream, numbers):
-                if why := await _replay(store, letter):
+                if why := await _replay(store, key, letter):
                     refused += 1
                     click.echo(f"{letter.number}: refused again: {printable(why)}")
                     continue
@@ -151,7 +152,7 @@ def drop(numbers: tuple[int, ...], every: bool, yes: bool) -> None:
 
     async def work(jetstream: JetStreamContext) -> int:
         dropped = 0
-        async with _store(chosen) as store:
+        async with _store(chosen) as (store, _):
             async for letter in _chosen(jetstream, numbers):
                 await store.settle_dead_letter(letter.event_sequence, "dropped")
                 await dead_letters.delete(jetstream, letter.number)
@@ -170,12 +171,12 @@ def printable(text: str) -> str:
     )
 
 
-async def _replay(store: Store, letter: Letter) -> str | None:
+async def _replay(store: Store, key: CallerKey, letter: Letter) -> str | None:
     """Return why it cannot be stored now either, or None when it is."""
     if not letter.event_sequence:
         return "the letter does not tell its place in the log"
     try:
-        entry = read(letter.payload, letter.event_sequence)
+        entry = read(letter.payload, letter.event_sequence, key)
     except EventError as error:
         return str(error)
     try:
@@ -200,13 +201,17 @@ async def _chosen(jetstream: JetStreamContext, numbers: tuple[int, ...]) -> Asyn
 
 
 @contextlib.asynccontextmanager
-async def _store(chosen: DatabaseSettings) -> AsyncIterator[Store]:
+async def _store(chosen: DatabaseSettings) -> AsyncIterator[tuple[Store, CallerKey]]:
     engine = database.connect(chosen.database_url)
     address = database.address(chosen.database_url)
     try:
         if why := await schema_version.why_not(engine, address):
             raise _FailedError(why)
-        yield Store(engine)
+        async with engine.connect() as connection:
+            key = await caller_key.load(connection, chosen.caller_hash_key)
+        yield Store(engine, key), key
+    except CallerKeyError as error:
+        raise _FailedError(f"{address}: {error}") from error
     except StoreError as error:
         raise _FailedError(f"{address}: {error}") from error
     finally:

@@ -10,7 +10,8 @@ from sqlalchemy import CursorResult, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from trunkline_common import log
-from trunkline_transcripts import database, dead_letter_table, metrics, statements, superseded
+from trunkline_transcripts import caller_table, database, dead_letter_table, metrics, statements, superseded
+from trunkline_transcripts.caller_key import CallerKey
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.dead_letters import Reason
 from trunkline_transcripts.projection import Rows
@@ -38,8 +39,9 @@ class StoreError(Exception):
 class Store:
     """The writing side of the database."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, caller_key: CallerKey) -> None:
         self._engine = engine
+        self._caller_key = caller_key
 
     async def write(self, rows: Rows) -> Written:
         """Write the rows in one transaction; on return it is committed. Raises `StoreError`.
@@ -102,6 +104,10 @@ class Store:
 
     async def _settle(self, events: superseded.Events) -> None:
         async with self._engine.begin() as connection:
+            # A call that began with a service of the release before is made anew from its events, which may not tell a number.
+            await caller_table.move_number_of(
+                connection, self._caller_key, events.call_started_at, events.call_id
+            )
             found = await superseded.settle(connection, events)
             if found.rows is not None:
                 await _write(connection, found.rows)
