@@ -20,6 +20,8 @@ from trunkline_transcripts.projection import project
 from trunkline_transcripts.rows import EventRow
 from trunkline_transcripts.store import Store, StoreError, Written
 
+EVENT_TABLES = [table for table in tables.metadata.sorted_tables if table is not tables.caller_hash_key]
+
 Content = dict[str, list[dict[str, Any]]]
 
 
@@ -217,7 +219,7 @@ async def _content(engine: AsyncEngine) -> Content:
     """Return all rows; when they were stored is left out."""
     content: Content = {}
     async with engine.connect() as connection:
-        for table in tables.metadata.sorted_tables:
+        for table in EVENT_TABLES:
             columns = [column for column in table.columns if column.name != "stored_at"]
             order = [table.c.position] if table is tables.turns else []
             by_key = [column for column in table.primary_key.columns if column.name != "item_id"]
@@ -228,4 +230,4 @@ async def _content(engine: AsyncEngine) -> Content:
 
 async def _empty(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        await connection.execute(text(f"truncate {', '.join(tables.metadata.tables)}"))
+        await connection.execute(text(f"truncate {', '.join(table.name for table in EVENT_TABLES)}"))

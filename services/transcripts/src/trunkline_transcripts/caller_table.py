@@ -82,9 +82,7 @@ async def move_number_of(
     await _move(connection, key, left.all())
 
 
-async def _move(
-    connection: AsyncConnection, key: CallerKey, left: Sequence[Row[tuple[datetime, str, str]]]
-) -> None:
+async def _move(connection: AsyncConnection, key: CallerKey, left: Sequence[Row[datetime, str, str]]) -> None:
     for call_started_at, call_id, caller in left:
         call = {"began": call_started_at, "call_id": call_id}
         # A service of the release before that makes a call's rows anew finds the hash in its events.

@@ -29,7 +29,7 @@ from trunkline_common.frames import Fence
 from trunkline_transcripts.caller_key import CallerKey
 from trunkline_transcripts.redaction import Redactor, redactor
 
-TEXTS: Final[dict[type[msgspec.Struct], frozenset[str]]] = {
+TEXTS: Final[dict[type[CallEvent], frozenset[str]]] = {
     CallerTurn: frozenset({"text"}),
     AgentTurn: frozenset({"generated_text", "heard_text"}),
     ToolCalled: frozenset({"arguments"}),
@@ -158,7 +158,7 @@ def _storable(
 
 def _redacted(fields: dict[str, Any], event: CallEvent | None, redacting: Redactor) -> dict[str, Any]:
     known = frozenset(() if event is None else event.__struct_fields__) | {"kind"}
-    texts = TEXTS.get(type(event), frozenset())
+    texts = frozenset() if event is None else TEXTS.get(type(event), frozenset())
     said = {
         name: redacting.value(value) if name not in known else redacting.json_text(value)
         for name, value in fields.items()

@@ -15,8 +15,10 @@ from trunkline_transcripts import (
     caller_key,
     database,
     dead_letters_command,
+    erase_command,
     months,
     retention,
+    retire_command,
     schema_version,
 )
 from trunkline_transcripts.consumer import Consumer
@@ -57,6 +59,8 @@ def command(context: click.Context) -> None:
 
 
 command.add_command(dead_letters_command.command)
+command.add_command(erase_command.command)
+command.add_command(retire_command.command)
 
 
 async def _body(chosen: TranscriptsSettings, life: Life) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import CursorResult, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from trunkline_common import log
-from trunkline_transcripts import caller_table, database, dead_letter_table, metrics, statements, superseded
+from trunkline_transcripts import database, dead_letter_table, metrics, statements, superseded
 from trunkline_transcripts.caller_key import CallerKey
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.dead_letters import Reason
@@ -104,11 +104,7 @@ class Store:
 
     async def _settle(self, events: superseded.Events) -> None:
         async with self._engine.begin() as connection:
-            # A call that began with a service of the release before is made anew from its events, which may not tell a number.
-            await caller_table.move_number_of(
-                connection, self._caller_key, events.call_started_at, events.call_id
-            )
-            found = await superseded.settle(connection, events)
+            found = await superseded.settle(connection, events, self._caller_key)
             if found.rows is not None:
                 await _write(connection, found.rows)
         if found.rows is not None:
