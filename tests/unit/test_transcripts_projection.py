@@ -173,7 +173,7 @@ def test_rows_are_sorted_by_key_so_that_processes_lock_them_in_one_order() -> No
         assert keys == sorted(set(keys))
 
 
-OF_THE_DATABASE = {"stored_at", "superseded", "words"}
+OF_THE_DATABASE = {"caller", "stored_at", "superseded", "words"}
 
 
 @pytest.mark.parametrize("row_type", ROW_TYPES)
