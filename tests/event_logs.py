@@ -29,7 +29,7 @@ from trunkline_common.call_events import (
     seal,
 )
 from trunkline_common.frames import Fence
-from trunkline_transcripts.caller_key import CallerKey
+from trunkline_transcripts.caller_hash import CallerKey
 from trunkline_transcripts.entry import Entry, read
 
 STARTED_AT_MS: Final = 1_795_353_000_123

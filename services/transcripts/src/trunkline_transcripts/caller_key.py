@@ -1,4 +1,4 @@
-"""The key that turns a caller's number into a hash, so that calls of one caller can be told without the number.
+"""Where the key of the callers' hashes comes from, and that it stays the same one.
 
 It is the setting `CALLER_HASH_KEY`, or, where there is none, a random one that `trunkline migrate` makes once and keeps in
 the table `caller_hash_key`, which only the writer may read. Either way the table holds a check value: two keys in one
@@ -14,44 +14,21 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from trunkline_common import log, subjects
+from trunkline_common import log
 from trunkline_common.service import Life
 from trunkline_transcripts import database
+from trunkline_transcripts.caller_hash import CallerKey
 
-HASH_CHARACTERS: Final = 32
-"""128 bits: two callers never share one."""
 KEY_BYTES: Final = 32
 
 CHECK_INTERVAL_S: Final = 1
 CHECK_TIMEOUT_S: Final = 10
-
-_CHECKED: Final = b"trunkline caller hash key"
-"""No number, so the check value is no caller's hash."""
 
 _log = log.get(__name__)
 
 
 class CallerKeyError(Exception):
     """There is no key, or another one than the database's; the text says what a person should do."""
-
-
-class CallerKey:
-    """The key; never printed."""
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-
-    @property
-    def check_value(self) -> str:
-        """What the database keeps to know the key by."""
-        return self._hash(_CHECKED)
-
-    def hash(self, number: str) -> str | None:
-        """Return 32 hex digits for a number as Twilio gives it (E.164); None for a withheld one."""
-        return None if subjects.is_withheld(number) else self._hash(number.encode())
-
-    def _hash(self, what: bytes) -> str:
-        return hmac.digest(self._key, what, "sha256").hex()[:HASH_CHARACTERS]
 
 
 async def ensure(connection: AsyncConnection, setting: SecretStr | None) -> tuple[CallerKey, list[str]]:

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Boolean, CheckConstraint, Column, Index, LargeBinary, Row, Table, Text, func, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from trunkline_transcripts.caller_key import HASH_CHARACTERS, CallerKey
+from trunkline_transcripts.caller_hash import HASH_CHARACTERS, CallerKey
 from trunkline_transcripts.columns import MOMENT, by_month, metadata, of_call
 from trunkline_transcripts.rows import CallerRow
 

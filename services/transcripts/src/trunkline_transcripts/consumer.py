@@ -23,7 +23,7 @@ from trunkline_common.bus import Bus
 from trunkline_common.call_events import EventError
 from trunkline_common.service import Life, ServiceError
 from trunkline_transcripts import dead_letters, metrics
-from trunkline_transcripts.caller_key import CallerKey
+from trunkline_transcripts.caller_hash import CallerKey
 from trunkline_transcripts.catch_up import CAUGHT_UP_EVENTS_MAX, CatchUp, CaughtUp
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.entry import Entry, read

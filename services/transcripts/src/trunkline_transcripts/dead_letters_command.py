@@ -17,7 +17,8 @@ from trunkline_common.call_events import EventError
 from trunkline_common.settings import CommonSettings
 from trunkline_transcripts import administration, caller_key, database, dead_letters, schema_version
 from trunkline_transcripts.administration import EXIT_CODES, EXIT_FAILED, FailedError
-from trunkline_transcripts.caller_key import CallerKey, CallerKeyError
+from trunkline_transcripts.caller_hash import CallerKey
+from trunkline_transcripts.caller_key import CallerKeyError
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.dead_letters import Letter
 from trunkline_transcripts.entry import read

@@ -26,7 +26,7 @@ from trunkline_common.call_events import (
     TransferChanged,
 )
 from trunkline_common.frames import Fence
-from trunkline_transcripts.caller_key import CallerKey
+from trunkline_transcripts.caller_hash import CallerKey
 from trunkline_transcripts.redaction import Redactor, redactor
 
 TEXTS: Final[dict[type[CallEvent], frozenset[str]]] = {

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from trunkline_common import log
 from trunkline_transcripts import caller_table, database, metrics
-from trunkline_transcripts.caller_key import CallerKey
+from trunkline_transcripts.caller_hash import CallerKey
 from trunkline_transcripts.deletion import CallKey, delete_calls
 
 INTERVAL_S: Final = 600

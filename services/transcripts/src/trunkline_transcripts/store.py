@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from trunkline_common import log
 from trunkline_transcripts import database, dead_letter_table, metrics, statements, superseded
-from trunkline_transcripts.caller_key import CallerKey
+from trunkline_transcripts.caller_hash import CallerKey
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.dead_letters import Reason
 from trunkline_transcripts.projection import Rows

@@ -14,7 +14,7 @@ from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from trunkline_transcripts import caller_table
-from trunkline_transcripts.caller_key import CallerKey
+from trunkline_transcripts.caller_hash import CallerKey
 from trunkline_transcripts.entry import Stored, reread
 from trunkline_transcripts.projection import Rows, project_anew
 from trunkline_transcripts.rows import ROW_TYPES, EventRow
