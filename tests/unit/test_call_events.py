@@ -155,6 +155,8 @@ def test_on_the_wire() -> None:
         "at_ms": 1_795_366_736_000,
         "kind": "call_attached",
         "data": {"kind": "call_attached", "gateway": "gw-1", "stream_sid": "MZ01"},
+        "redact": [],
+        "line": "",
     }
 
 

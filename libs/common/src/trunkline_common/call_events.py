@@ -22,6 +22,14 @@ CUT_TEXT_CHARACTERS: Final = 8_000
 """What is left of each text in a larger event: ten minutes of speech."""
 
 
+class Redaction(StrEnum):
+    """What the transcripts service takes out of a call's texts before it stores them."""
+
+    CARD_NUMBERS = "card-numbers"
+    EMAILS = "emails"
+    PHONE_NUMBERS = "phone-numbers"
+
+
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     """Common to the kinds below: the tag is the kind."""
 
@@ -34,6 +42,8 @@ class CallStarted(_Event, frozen=True, kw_only=True, tag="call_started"):
     agent: str
     """Name of the agent profile that answers."""
     worker: str
+    retention_days: int | None = None
+    """How long the call is kept in Postgres; None: until somebody deletes it."""
 
 
 class CallAttached(_Event, frozen=True, kw_only=True, tag="call_attached"):
@@ -281,6 +291,11 @@ class Envelope(_Versioned, frozen=True, kw_only=True):
     """Unix ms when it happened; for people, never for order."""
     kind: str
     data: msgspec.Raw
+    redact: tuple[str, ...] = ()
+    """Values of `Redaction`: what must not be stored of the texts inside. Each event tells it, so that whoever stores
+    it needs to know nothing else of the call; words that a reader does not know are a newer worker's."""
+    line: str = ""
+    """The number that was called, where `redact` needs to know how phone numbers are written there."""
 
     @property
     def message_id(self) -> str:
@@ -300,7 +315,15 @@ def kind_of(event: CallEvent) -> str:
 
 
 def seal(
-    event: CallEvent, *, call_id: str, call_started_at_ms: int, fence: Fence, n: int, at_ms: int
+    event: CallEvent,
+    *,
+    call_id: str,
+    call_started_at_ms: int,
+    fence: Fence,
+    n: int,
+    at_ms: int,
+    redact: tuple[str, ...] = (),
+    line: str = "",
 ) -> Envelope:
     """Return the event in its envelope; the texts of one above `DATA_BYTES_MAX` are cut."""
     return Envelope(
@@ -311,6 +334,8 @@ def seal(
         at_ms=at_ms,
         kind=kind_of(event),
         data=msgspec.Raw(_fitting(event)),
+        redact=redact,
+        line=line,
     )
 
 

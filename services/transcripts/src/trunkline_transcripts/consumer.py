@@ -25,6 +25,7 @@ from trunkline_common.call_events import EventError
 from trunkline_common.service import Life, ServiceError
 from trunkline_common.settings import EventLogSettings
 from trunkline_transcripts import dead_letters, metrics
+from trunkline_transcripts.caller_hash import CallerKey
 from trunkline_transcripts.catch_up import CAUGHT_UP_EVENTS_MAX, CatchUp, CaughtUp
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.entry import Entry, read
@@ -71,11 +72,8 @@ class _Delivery(NamedTuple):
 class Consumer:
     """One process's share of the durable consumer `store`."""
 
-    def __init__(
-        self, bus: Bus, store: Store, database_address: str, life: Life, settings: EventLogSettings
-    ) -> None:
+    def __init__(self, bus: Bus, database_address: str, life: Life, settings: EventLogSettings) -> None:
         self._bus = bus
-        self._store = store
         self._database_address = database_address
         self._life = life
         self._settings = settings
@@ -124,8 +122,9 @@ class Consumer:
                     _log.warning("store-consumer-gives-up", max_deliver=found.max_deliver, should_be=-1)
                 return
 
-    async def run(self) -> None:
+    async def run(self, store: Store, caller_key: CallerKey) -> None:
         """Store events until the service is asked to stop; the batch in hand is finished first."""
+        self._store, self._caller_key = store, caller_key
         metrics.STORE_UP.set(1)
         async with asyncio.TaskGroup() as tasks:
             side_tasks = [tasks.create_task(self._keep_alive()), tasks.create_task(self._watch())]
@@ -169,7 +168,7 @@ class Consumer:
         batch: list[_Delivery] = []
         for message in messages:
             try:
-                entry = read(message.data, message.metadata.sequence.stream)
+                entry = read(message.data, message.metadata.sequence.stream, self._caller_key)
             except EventError as error:
                 await self._set_aside(message, "unreadable", str(error))
                 continue

@@ -10,10 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from trunkline_common import subjects
 from trunkline_common.doctor import Options, Sheet
 from trunkline_common.nats_probe import NatsProbe, RefusedError, UnreachedError
-from trunkline_transcripts import analyst, database, months, schema_version
+from trunkline_transcripts import database, months, roles, schema_version
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.settings import TranscriptsSettings
-from trunkline_transcripts.tables import metadata
 
 POSTGRES_S_MAX: Final = 20.0
 
@@ -91,13 +90,13 @@ async def _look_at_tables(sheet: Sheet, connection: AsyncConnection, address: st
 
 async def _look_at_rights(sheet: Sheet, connection: AsyncConnection) -> None:
     missing = (
-        await connection.execute(_MISSING_RIGHTS, {"tables": list(metadata.tables), "rights": list(RIGHTS)})
+        await connection.execute(_MISSING_RIGHTS, {"tables": list(roles.TABLES), "rights": list(RIGHTS)})
     ).all()
     if missing:
         detail = "may not " + "; ".join(f"{right} {table}" for table, right in missing)
         sheet.wrong("role", detail, "as the owner: grant select, insert, update on all tables to this role")
     else:
-        sheet.ok("role", f"may {', '.join(RIGHTS)} in {len(metadata.tables)} tables")
+        sheet.ok("role", f"may {', '.join(RIGHTS)} in {len(roles.TABLES)} tables")
 
 
 async def _look_at_months(sheet: Sheet, connection: AsyncConnection) -> None:
@@ -110,10 +109,10 @@ async def _look_at_months(sheet: Sheet, connection: AsyncConnection) -> None:
 
 
 async def _look_at_analyst(sheet: Sheet, connection: AsyncConnection) -> None:
-    if await connection.scalar(_ROLE_EXISTS, {"role": analyst.ROLE}):
-        sheet.ok("analysts", f"the role {analyst.ROLE} exists")
+    if await connection.scalar(_ROLE_EXISTS, {"role": roles.ANALYST}):
+        sheet.ok("analysts", f"the role {roles.ANALYST} exists")
     else:
-        detail = f"the role {analyst.ROLE} does not exist"
+        detail = f"the role {roles.ANALYST} does not exist"
         sheet.warning("analysts", detail, "docs/analysts.md says how to make it by hand")
 
 

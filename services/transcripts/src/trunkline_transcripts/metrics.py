@@ -93,6 +93,17 @@ CALLS_WITH_HOLES: Final = Gauge(
     "trunkline_transcripts_calls_with_holes",
     "Calls of the last 24 hours that are over and lack events; looked at every ten minutes.",
 )
+CALLS_EXPIRED: Final = Counter(
+    "trunkline_transcripts_calls_expired", "Calls deleted because their agent profile keeps them no longer."
+)
+CALLERS_MOVED: Final = Counter(
+    "trunkline_transcripts_callers_moved",
+    "Calls whose caller's number a service of the release before had left outside the table `callers`.",
+)
+RETENTION_FAILURES: Final = Counter(
+    "trunkline_transcripts_retention_failures",
+    "Times that calls could not be looked at for the end of their keeping.",
+)
 AUDIT_FAILURES: Final = Counter(
     "trunkline_transcripts_audit_failures", "Times that calls could not be looked at for their end and holes."
 )

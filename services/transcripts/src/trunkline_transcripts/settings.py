@@ -12,10 +12,26 @@ DRIVER: Final = "postgresql+asyncpg"
 URL_FORM: Final = f"{DRIVER}://user:password@host:5432/database"
 
 
+CALLER_HASH_KEY_CHARACTERS_MIN: Final = 32
+"""Phone numbers are few enough to try them all: only the key keeps a hash from telling its number."""
+
+
 class DatabaseSettings(CommonSettings):
     """What `trunkline migrate` reads."""
 
     database_url: SecretStr = Field(description=f"the Postgres that holds the transcripts, as {URL_FORM}")
+    caller_hash_key: SecretStr | None = Field(
+        None,
+        description="secret that turns callers' numbers into hashes, 32 characters at least; without it the database "
+        "keeps a random one",
+    )
+
+    @field_validator("caller_hash_key")
+    @classmethod
+    def _cannot_be_guessed(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < CALLER_HASH_KEY_CHARACTERS_MIN:
+            raise ValueError(f"must have {CALLER_HASH_KEY_CHARACTERS_MIN} characters at least")
+        return value
 
     @field_validator("database_url")
     @classmethod
