@@ -240,7 +240,7 @@ class Connection:
         """Ask once for a worker that goes on with the live call; one of `Assigned` and `NotAssigned` follows."""
         assert self._facts is not None
         result = await self._link.assignment.ask(
-            self._facts, command.kind, command.fence.assign, self._worker
+            self._facts, command.kind, command.fence.assign, self._worker, command.lost
         )
         if isinstance(result, Owner):
             await self.feed(Assigned(command.fence, result.worker))
