@@ -147,7 +147,7 @@ class Host:
         await self._match_queue_to_room()
         moving = asyncio.create_task(self._owned.move_all(), name="move-calls")
         self._endings.add(moving)
-        while self._owned.live and loop.time() < deadline:
+        while (self._owned.live or self._taking) and loop.time() < deadline:
             _log.info(
                 "worker-draining", calls=len(self._owned.live), seconds_left=round(deadline - loop.time())
             )
@@ -220,9 +220,9 @@ class Host:
             # The same question again, because our answer was late: the answer is still yes.
             return ""
         if held is not None:
-            is_handover = request.kind is AssignKind.HANDOVER and not held.runner.stands_by
-            if is_handover or request.fence <= held.runner.fence:
-                # Asked to take it over from itself: it was still in the queue when its own request came around.
+            is_well = request.kind is AssignKind.HANDOVER or request.lost == self.worker
+            if (is_well and not held.runner.stands_by) or request.fence <= held.runner.fence:
+                # Asked to take it over from itself: still in the queue, or paused with the request, whose asker is gone.
                 return "owner"
         if request.call_id in self._taking:
             return "taking"
@@ -240,6 +240,7 @@ class Host:
             by_caller = await self._answer_for_caller(request)
         finally:
             self._taking.discard(request.call_id)
+            self._changed.set()
         previous = self._owned.ended.pop(request.call_id, None)
         if previous is not None:
             await previous.owner.end()
