@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from trunkline_common.call_events import Envelope
 from trunkline_transcripts.console import app
+from trunkline_transcripts.console.live import LiveCalls
 from trunkline_transcripts.console.reading import Reading
 from trunkline_transcripts.console.settings import ConsoleSettings
 from trunkline_transcripts.projection import project
@@ -31,10 +32,10 @@ def settings(database_url: str, **variables: str | int) -> ConsoleSettings:
     return ConsoleSettings.model_validate(values)
 
 
-def application(chosen: ConsoleSettings) -> tuple[FastAPI, Reading]:
+def application(chosen: ConsoleSettings, live: LiveCalls | None = None) -> tuple[FastAPI, Reading]:
     """Return the console's routes, and the connections that have to be closed."""
     reading = Reading(SecretStr(chosen.database_url.get_secret_value()))
-    return app.build(chosen, reading), reading
+    return app.build(chosen, reading, live or LiveCalls(10)), reading
 
 
 @contextlib.asynccontextmanager

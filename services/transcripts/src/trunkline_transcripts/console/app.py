@@ -6,9 +6,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from trunkline_common.service import AsgiApp
-from trunkline_transcripts.console import calls_routes, search_routes
+from trunkline_transcripts.console import calls_routes, export_routes, live_routes, search_routes
 from trunkline_transcripts.console.access import Access
 from trunkline_transcripts.console.guard import Guard
+from trunkline_transcripts.console.live import LiveCalls
 from trunkline_transcripts.console.problems import ProblemDetails, add_handlers
 from trunkline_transcripts.console.reading import Reading
 from trunkline_transcripts.console.settings import ConsoleSettings
@@ -18,7 +19,7 @@ _UNUSED_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 """FastAPI's own shape of a validation error, which is never sent."""
 
 
-def build(chosen: ConsoleSettings, reading: Reading) -> FastAPI:
+def build(chosen: ConsoleSettings, reading: Reading, live: LiveCalls) -> FastAPI:
     """Return the routes; nothing is opened yet."""
     app = FastAPI(
         title="Trunkline",
@@ -31,8 +32,9 @@ def build(chosen: ConsoleSettings, reading: Reading) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.reading = reading
+    app.state.live = live
     app.state.access = Access(chosen.api_keys, chosen.console_requests_per_minute)
-    for routes in (calls_routes, search_routes):
+    for routes in (calls_routes, search_routes, export_routes, live_routes):
         app.include_router(routes.router)
     add_handlers(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's documented way

@@ -1,0 +1,153 @@
+"""`trunkline console` as a process between a real nats-server and a real Postgres."""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import event_logs
+import httpx
+import pytest
+from console_world import KEYS, OFFICER, READER
+from infra import MS
+from transcripts_world import World, client_of
+
+from trunkline_local.nats_server import NatsServer
+from trunkline_local.processes import Process, free_port, trunkline
+
+EVENT_LIMIT_S: Final = 10_000 * MS
+
+
+@pytest.fixture
+async def world(nats_server: NatsServer, migrated_database_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    async with client_of(nats_server) as client:
+        yield World(tmp_path, nats_server.url, client, migrated_database_url)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    folder: Path, nats_server: NatsServer, database_url: str, **variables: str
+) -> AsyncIterator[tuple[Process, httpx.AsyncClient]]:
+    port = free_port()
+    environment = {"NATS_URL": nats_server.url, "DATABASE_URL": database_url, "PORT": str(port)}
+    environment |= {"CONSOLE_API_KEYS": KEYS} | variables
+    headers = {"Authorization": f"Bearer {OFFICER}"}
+    base_url = f"http://127.0.0.1:{port}"
+    async with Process.start("console", trunkline("console"), folder, environment) as process:
+        await process.wait_until_ready(f"{base_url}/readyz")
+        async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=EVENT_LIMIT_S) as client:
+            yield process, client
+
+
+async def events(response: httpx.Response, count: int) -> list[dict[str, Any]]:
+    """Read so many server-sent events."""
+    found: list[dict[str, Any]] = []
+    fields: dict[str, str] = {}
+    async with asyncio.timeout(EVENT_LIMIT_S):
+        async for line in response.aiter_lines():
+            if line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif "data" in fields:
+                found.append({"id": fields["id"], "event": fields["event"], **json.loads(fields["data"])})
+                if len(found) == count:
+                    return found
+                fields = {}
+    raise AssertionError(f"the stream ended after {len(found)} events")
+
+
+@contextlib.asynccontextmanager
+async def listening(client: httpx.AsyncClient, **options: Any) -> AsyncIterator[httpx.Response]:
+    async with client.stream("GET", "/v1/live", **options) as response:
+        assert response.status_code == 200, await response.aread()
+        yield response
+
+
+async def test_a_listener_is_told_of_calls_and_goes_on_where_it_stopped(
+    world: World, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    await world.make_stream()
+    log = event_logs.call("CA1", turns=1)
+    async with running(tmp_path, nats_server, world.database_url) as (_, client):
+        async with listening(client) as response:
+            await world.publish(event_logs.call("CA0", turns=1))
+            await world.publish(log)
+            told = await events(response, 6)
+        last = told[-1]["id"]
+        async with listening(client, headers={"Last-Event-ID": last}, params={"call_id": "CA1"}) as response:
+            rest = await events(response, 3)
+
+    assert [(event["call_id"], event["event"]) for event in told] == [
+        ("CA0", "call_started"),
+        ("CA0", "turn"),
+        ("CA0", "turn"),
+        ("CA0", "turn"),
+        ("CA0", "call_ended"),
+        ("CA1", "call_started"),
+    ]
+    assert told[0]["caller"] == "+15550001111"
+    assert [event.get("text") for event in rest] == [None, "Answer 1.", "Question 1?"]
+    assert int(rest[0]["id"]) > int(last)
+
+
+async def test_a_listener_outlives_a_restart_of_nats(
+    world: World, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    await world.make_stream()
+    async with (
+        running(tmp_path, nats_server, world.database_url) as (_, client),
+        listening(client) as response,
+    ):
+        await world.publish(event_logs.call("CA1", turns=1))
+        before = await events(response, 5)
+        await nats_server.kill()
+        await nats_server.restart()
+        async with client_of(nats_server) as other:
+            again = World(tmp_path, nats_server.url, other, world.database_url)
+            await again.publish(event_logs.call("CA2", turns=1))
+        # A second iteration over the response needs a new one: it goes on behind the last event.
+        async with listening(client, headers={"Last-Event-ID": before[-1]["id"]}) as second:
+            after = await events(second, 5)
+
+    assert {event["call_id"] for event in after} == {"CA2"}
+
+
+async def test_there_is_a_limit_of_listeners_and_numbers_take_a_scope(
+    world: World, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    await world.make_stream()
+    variables = {"CONSOLE_LISTENERS_MAX": "1", "CONSOLE_API_KEYS": f"a:live:{OFFICER},b:calls:{READER}"}
+    async with running(tmp_path, nats_server, world.database_url, **variables) as (process, client):
+        forbidden = await client.get("/v1/live", headers={"Authorization": f"Bearer {READER}"})
+        async with listening(client) as response:
+            refused = await client.get("/v1/live")
+            await world.publish(event_logs.call("CA1", turns=1))
+            (started,) = await events(response, 1)
+            # It sends the listener away, and does not wait for it.
+            assert await process.stop() == os.EX_OK
+
+    assert forbidden.status_code == 403
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
+    assert started["caller"] is None
+
+
+async def test_without_nats_everything_but_the_live_calls_is_there(
+    nats_server: NatsServer, migrated_database_url: str, tmp_path: Path
+) -> None:
+    await nats_server.stop()
+    async with running(tmp_path, nats_server, migrated_database_url) as (_, client):
+        listed = await client.get("/v1/calls")
+        live = await client.get("/v1/live")
+
+    assert listed.json() == {"calls": [], "next_cursor": None}
+    assert (live.status_code, live.json()["type"]) == (503, "urn:trunkline:problem:event-log-away")
+
+
+async def test_without_keys_it_listens_to_this_machine_only(tmp_path: Path) -> None:
+    environment = {"DATABASE_URL": "postgresql+asyncpg://nobody@/nothing", "HOST": "0.0.0.0"}
+    async with Process.start("console", trunkline("console"), tmp_path, environment) as process:
+        assert await process.exited() == 2
+        assert "CONSOLE_API_KEYS: is not set, and HOST 0.0.0.0 can be reached" in process.log_path.read_text()
