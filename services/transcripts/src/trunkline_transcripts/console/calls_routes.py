@@ -45,13 +45,15 @@ async def list_calls(
     store: Reading = request.app.state.reading
     async with reading(store.pages) as connection:
         # One more than is shown tells whether there are more.
-        statement = calls_queries.page(query, query.limit + 1, after, Scope.CALLERS in key.scopes)
-        rows = list(await connection.execute(statement))
+        rows = await calls_queries.page(
+            connection, query, query.limit + 1, after, Scope.CALLERS in key.scopes
+        )
         more = len(rows) > query.limit
         last: Any = rows[query.limit - 1] if more else None
         if not more and query.by_cost:
-            last = (await connection.execute(calls_queries.last_scanned(query, after))).first()
-    place = Place(last.call_started_at, last.call_id) if last is not None else None
+            scanned = await connection.execute(calls_queries.last_scanned(query, after))
+            last = scanned.mappings().first()
+    place = Place(last["call_started_at"], last["call_id"]) if last is not None else None
     return CallPage.model_validate(
         {"calls": rows[: query.limit], "next_cursor": cursors.write(asked, place) if place else None}
     )

@@ -91,19 +91,17 @@ async def corrected(connection: AsyncConnection, query: str) -> str:
 
 
 _SIMILAR: Final = text("""
-    select asked, closest.word as said
-    from unnest(cast(:words as text[])) as asked
-    cross join lateral (
-        select word, shared / (cardinality(trigrams) + cardinality(word_trigrams(asked)) - shared) as similarity
-        from turn_words
-        cross join lateral (
-            select cast(count(*) as double precision) as shared
-            from unnest(trigrams) as of_word
-            where of_word = any (word_trigrams(asked))
+    select asked, said
+    from (
+        select distinct on (asked) asked, word as said, shared / (length(asked) + length(word) + 2 - shared) as similarity
+        from (
+            select asked, word, cast(count(*) as double precision) as shared
+            from unnest(cast(:words as text[])) as asked
+            cross join lateral word_trigrams(asked) as trigram
+            join turn_words using (trigram)
+            group by asked, word
         ) as counted
-        where trigrams && word_trigrams(asked)
-        order by similarity desc, word
-        limit 1
+        order by asked, similarity desc, word
     ) as closest
-    where similarity >= :similarity_min and closest.word <> asked
+    where similarity >= :similarity_min and said <> asked
 """).bindparams(bindparam("words", type_=ARRAY(Text)))
