@@ -4,20 +4,25 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
+import analysts_calls
+import console_world
 import event_logs
 import httpx
 import pytest
 from console_world import KEYS, OFFICER, READER
 from infra import MS
+from optional_tools import path_of
 from transcripts_world import World, client_of
 
 from trunkline_local.nats_server import NatsServer
 from trunkline_local.processes import Process, free_port, trunkline
 
+GUIDE: Final = Path(__file__).parents[2] / "docs" / "api.md"
 EVENT_LIMIT_S: Final = 10_000 * MS
 
 
@@ -156,3 +161,26 @@ async def test_without_keys_it_listens_to_this_machine_only(tmp_path: Path) -> N
     async with Process.start("console", trunkline("console"), tmp_path, environment) as process:
         assert await process.exited() == 2
         assert "CONSOLE_API_KEYS: is not set, and HOST 0.0.0.0 can be reached" in process.log_path.read_text()
+
+
+async def test_the_commands_of_the_guide_work(world: World, nats_server: NatsServer, tmp_path: Path) -> None:
+    path_of("curl", "curl")
+    commands = re.findall(r"^```bash\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    await world.make_stream()
+    await console_world.store(world.database_url, analysts_calls.logs())
+    async with running(tmp_path, nats_server, world.database_url) as (_, client):
+        environment = {**os.environ, "KEY": OFFICER, "CONSOLE": str(client.base_url).rstrip("/")}
+        said = []
+        for command in commands:
+            shell = await asyncio.create_subprocess_exec(
+                "bash", "-ec", command, cwd=tmp_path, env=environment, stdout=asyncio.subprocess.PIPE
+            )
+            said.append((await shell.communicate())[0].decode())
+            assert shell.returncode == 0, command
+
+    listed, call, found, live, _ = said
+    assert [item["call_id"] for item in json.loads(listed)["calls"]] == ["CA02", "CA01"]
+    assert len(json.loads(call)["conversation"]) == 4
+    assert [hit["call_id"] for hit in json.loads(found)["hits"]] == ["CA02"]
+    assert live.startswith("retry: 1000\n: listening\n")
+    assert "CA05" in (tmp_path / "turns.csv").read_text()

@@ -3,13 +3,13 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from trunkline_transcripts.console import calls_queries, cursors
 from trunkline_transcripts.console.access import allowed
 from trunkline_transcripts.console.answers import Call, CallPage
 from trunkline_transcripts.console.cursors import CURSOR_CHARS_MAX, Place
-from trunkline_transcripts.console.filters import CALL_ID_PATTERN, CallFilters, printable
+from trunkline_transcripts.console.filters import CALL_ID_PATTERN, CallFilters
 from trunkline_transcripts.console.keys import ApiKey, Scope
 from trunkline_transcripts.console.problems import Kind, ProblemError, documented
 from trunkline_transcripts.console.reading import Reading, reading
@@ -18,7 +18,7 @@ LIMIT_MAX: Final = 200
 LIMIT_DEFAULT: Final = 50
 PAGING: Final = frozenset({"limit", "cursor"})
 
-Cursor = Annotated[str, Field(min_length=1, max_length=CURSOR_CHARS_MAX), AfterValidator(printable)]
+Cursor = Annotated[str, Field(max_length=CURSOR_CHARS_MAX, pattern=r"^[A-Za-z0-9_-]+$")]
 
 router: Final = APIRouter(prefix="/v1", tags=["calls"])
 
