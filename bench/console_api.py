@@ -110,7 +110,10 @@ async def _fill(database: asyncpg.Connection, words: list[str], calls: int, limi
         made += lot
     await database.execute("create index turns_words on turns using gin (words)")
     learned_s = time.monotonic()
-    learned = await database.fetchval("select learn_turn_words('-infinity', 3)")
+    await database.execute("set work_mem = '64MB'")
+    learned = await database.fetchval(
+        "select learn_turn_words(now() - make_interval(days => $1), 3)", DAYS // 6
+    )
     click.echo(f"{learned:,} words learned in {time.monotonic() - learned_s:.1f} s")
     await database.execute("vacuum analyze")
     size = await database.fetchval("select pg_size_pretty(pg_database_size(current_database()))")

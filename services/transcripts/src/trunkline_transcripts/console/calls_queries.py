@@ -43,8 +43,8 @@ from trunkline_transcripts.tables import (
     usage,
 )
 
-SCANNED_MAX: Final = 2_000
-"""Calls whose cost one page may sum up: 60 ms. A page may end there, with few calls or none, and a cursor to go on."""
+SCANNED_MAX: Final = 1_000
+"""Calls whose cost one page may sum up: some 100 ms on a busy machine. A page may end there, with few calls or none, and a cursor to go on."""
 
 NUMBER: Final = calls.c.caller
 """Where the caller's number is; shown to keys with the scope `callers` only."""
