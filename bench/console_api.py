@@ -53,6 +53,7 @@ async def _measure(calls: int, minutes: float, requests: int, seed: int) -> None
         postgres = await at_the_end.enter_async_context(PostgresServer.start(folder / "postgres"))
         port = free_port()
         environment = {"NATS_URL": nats_server.url, "DATABASE_URL": postgres.url, "PORT": str(port)}
+        environment["CONSOLE_REQUESTS_PER_MINUTE"] = "100000"
         async with Process.start("migrate", trunkline("migrate"), folder, environment) as migrate:
             await migrate.exited()
         database = await asyncpg.connect(postgres.url.replace("+asyncpg", ""), password="")
