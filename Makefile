@@ -60,7 +60,7 @@ format: .venv/.complete ## Put every file into the house format
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: .venv/.complete ## Measure: ARGS=truncation, model_drops, rotation, call_log, store_rate, catch_up, audio_parts, scaling or sizes and its options
+bench: .venv/.complete ## Measure: ARGS=truncation, model_drops, rotation, call_log, store_rate, catch_up, console_api, audio_parts, scaling or sizes and its options
 	@$(BIN)/python -m bench.$(or $(ARGS),truncation)
 
 lock: $(UV) ## Lock dependencies anew after a change in a pyproject.toml

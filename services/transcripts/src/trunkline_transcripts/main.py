@@ -20,6 +20,7 @@ from trunkline_transcripts import (
     retention,
     retire_command,
     schema_version,
+    vocabulary,
 )
 from trunkline_transcripts.consumer import Consumer
 from trunkline_transcripts.settings import TranscriptsSettings
@@ -78,6 +79,7 @@ async def _body(chosen: TranscriptsSettings, life: Life) -> None:
         async with asyncio.TaskGroup() as tasks:
             upkeep = [
                 tasks.create_task(months.keep_ahead(chosen.database_url)),
+                tasks.create_task(vocabulary.keep_learned(chosen.database_url)),
                 tasks.create_task(
                     audit.keep_watch(
                         chosen.database_url, chosen.calls_lost_after_s, lambda: consumer.is_caught_up

@@ -15,7 +15,7 @@ from trunkline_common import log
 from trunkline_common.service import Life
 from trunkline_transcripts import database
 
-NEEDED: Final = 7
+NEEDED: Final = 8
 """The first migration that this version can work with."""
 
 CHECK_INTERVAL_S: Final = 1

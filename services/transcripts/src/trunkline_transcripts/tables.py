@@ -39,8 +39,9 @@ from trunkline_transcripts.rows import (
     TurnRow,
     UsageRow,
 )
+from trunkline_transcripts.word_table import turn_words
 
-__all__ = ["caller_hash_key", "callers", "dead_letters", "metadata", "owners", "takeovers"]
+__all__ = ["caller_hash_key", "callers", "dead_letters", "metadata", "owners", "takeovers", "turn_words"]
 
 events: Final = by_month(
     EventRow,
@@ -165,6 +166,9 @@ calls: Final = by_month(
         "call_started_at",
         postgresql_where=text("ended_at is null or reason = 'end-unknown'"),
     ),
+    Index("calls_agent", "agent", text("call_started_at desc"), text("call_id desc")),
+    Index("calls_outcome", "outcome", text("call_started_at desc"), text("call_id desc")),
+    Index("calls_reason", "reason", text("call_started_at desc"), text("call_id desc")),
     comment="One row per call. Where several events tell the same, the one with the highest attach and assign counts.",
 )
 
