@@ -68,6 +68,7 @@ CALLS = Dashboard(
             [Query(f"sum by (state) (trunkline_worker_calls{{{HERE}}})", "{{state}}")],
             "short",
             stacked=True,
+            colours={"talking": GOOD, "offered": "blue", "standing-by": "purple", "orphaned": BAD},
             names_zeros=False,
         ),
         lines(
@@ -77,6 +78,7 @@ CALLS = Dashboard(
             "short",
             alert="TrunklineCallsCutByUs",
             stacked=True,
+            colours={"success": GOOD, "caller": "blue", "upstream": DOUBTFUL, "server": BAD},
             names_zeros=False,
         ),
         lines(
@@ -128,6 +130,7 @@ CALLS = Dashboard(
             ],
             "short",
             alert="TrunklineSpeechStutters",
+            names_zeros=False,
         ),
         lines(
             "Round trips",
@@ -180,6 +183,8 @@ CALLS = Dashboard(
             ],
             "short",
             alert="TrunklineTakeoversGivenUp",
+            colours={"taken": GOOD, "returned": "blue", "given-up": BAD},
+            names_zeros=False,
         ),
     ],
 )

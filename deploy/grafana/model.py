@@ -82,6 +82,7 @@ MODEL = Dashboard(
             ],
             "short",
             alert="TrunklineModelConnectsFail",
+            colours={"lost": BAD, "had to wait": DOUBTFUL},
             names_zeros=False,
         ),
         lines(
@@ -98,6 +99,7 @@ MODEL = Dashboard(
             ],
             "short",
             alert="TrunklineModelRefused",
+            names_zeros=False,
         ),
         lines(
             "Left of the account's rate limits",
@@ -144,6 +146,7 @@ MODEL = Dashboard(
             ],
             "short",
             alert="TrunklineToolsFail",
+            colours={"ok": GOOD, "failed|timeout": BAD, "retries": DOUBTFUL},
             names_zeros=False,
         ),
         lines(

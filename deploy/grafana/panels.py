@@ -1,6 +1,6 @@
 """The few kinds of panels that our dashboards are made of, and a dashboard around them, as Grafana's JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -49,6 +49,8 @@ class Panel:
     """Instead of three digits in all, which Grafana would show: 99.95 % would be 100 %."""
     words: Sequence[str] = ()
     """What stands for 0, for 1 and so on, instead of the number."""
+    colours: Mapping[str, str] = field(default_factory=dict)
+    """Of lines by how their names begin, in shades of it: what is well must not be red by chance."""
     names_zeros: bool = True
     """Whether the legend also names lines that were 0 all the time; without them it tells what happened."""
 
@@ -78,11 +80,22 @@ def lines(
     alert: str = "",
     stacked: bool = False,
     top: float | None = None,
+    colours: Mapping[str, str] | None = None,
     names_zeros: bool = True,
 ) -> Panel:
     """Return lines over time; thresholds are drawn where there are several steps."""
     return Panel(
-        "timeseries", title, about, queries, unit, steps, alert, stacked, top, names_zeros=names_zeros
+        "timeseries",
+        title,
+        about,
+        queries,
+        unit,
+        steps,
+        alert,
+        stacked,
+        top,
+        colours=colours or {},
+        names_zeros=names_zeros,
     )
 
 
@@ -198,9 +211,33 @@ def _panel(panel: Panel, place: Json, number: int) -> Json:
         "gridPos": place,
         "datasource": DATASOURCE,
         "targets": [_target(query, "ABCDEFGH"[n]) for n, query in enumerate(panel.queries)],
-        "fieldConfig": {"defaults": defaults, "overrides": [] if panel.names_zeros else [_ZEROS_UNNAMED]},
+        "fieldConfig": {"defaults": defaults, "overrides": _overrides(panel)},
         "options": _STAT_OPTIONS if panel.kind == "stat" else _LINES_OPTIONS,
         "links": [_link(panel.alert, f"{RUNBOOK}#{panel.alert.lower()}")] if panel.alert else [],
+    }
+
+
+def _overrides(panel: Panel) -> list[Json]:
+    coloured: list[Json] = [
+        {
+            "matcher": {"id": "byRegexp", "options": f"/^({beginning})/"},
+            "properties": [{"id": "color", "value": {"mode": "shades", "fixedColor": colour}}],
+        }
+        for beginning, colour in panel.colours.items()
+    ]
+    return coloured if panel.names_zeros else [*coloured, _zeros_unnamed(panel)]
+
+
+def _zeros_unnamed(panel: Panel) -> Json:
+    # On top of a stack, the line of what never happened would be its outline, in a colour without a name.
+    line_width = 0 if panel.stacked else 1
+    return {
+        "matcher": {"id": "byValue", "options": {"reducer": "max", "op": "lte", "value": 0}},
+        "properties": [
+            {"id": "custom.hideFrom", "value": {"legend": True, "tooltip": True, "viz": False}},
+            {"id": "custom.showPoints", "value": "never"},
+            {"id": "custom.lineWidth", "value": line_width},
+        ],
     }
 
 
@@ -230,18 +267,13 @@ def _drawing(panel: Panel) -> Json:
     }
 
 
-_ZEROS_UNNAMED: Final = {
-    "matcher": {"id": "byValue", "options": {"reducer": "max", "op": "lte", "value": 0}},
-    "properties": [{"id": "custom.hideFrom", "value": {"legend": True, "tooltip": True, "viz": False}}],
-}
 _STAT_OPTIONS: Final = {
     "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
     "colorMode": "value",
-    "graphMode": "area",
+    # A curve would lie behind the number; the lines below have it.
+    "graphMode": "none",
     "justifyMode": "auto",
     "textMode": "auto",
-    # The curve below the number, not behind it.
-    "wideLayout": False,
 }
 _LINES_OPTIONS: Final = {
     "legend": {

@@ -130,6 +130,7 @@ TRANSCRIPTS = Dashboard(
             ],
             "short",
             alert="TrunklineEventsLost",
+            names_zeros=False,
         ),
         lines(
             "Odd events, per minute",
@@ -147,6 +148,7 @@ TRANSCRIPTS = Dashboard(
             ],
             "short",
             alert="TrunklineDeadLetters",
+            names_zeros=False,
         ),
         lines(
             "Rows without a month",

@@ -121,6 +121,7 @@ WORKERS = Dashboard(
             [per_minute("trunkline_worker_assignments_total", by="answer", where=HERE)],
             "short",
             stacked=True,
+            colours={"taken": GOOD, "full": DOUBTFUL},
             names_zeros=False,
         ),
         lines(
@@ -190,6 +191,7 @@ WORKERS = Dashboard(
             ],
             "short",
             alert="TrunklineWebhooksFail",
+            colours={".* 2xx": GOOD, ".* 4xx": DOUBTFUL, ".* 5xx": BAD},
             names_zeros=False,
         ),
         lines(
