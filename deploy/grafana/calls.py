@@ -1,8 +1,27 @@
 """The dashboard *Calls*: what callers feel."""
 
-from deploy.grafana.panels import BAD, DOUBTFUL, GOOD, Dashboard, Query, lines, per_minute, quantiles, stat
+from deploy.grafana.panels import (
+    BAD,
+    DOUBTFUL,
+    GOOD,
+    Dashboard,
+    Query,
+    lines,
+    mean,
+    per_minute,
+    quantiles,
+    stat,
+)
 
 HERE = 'instance=~"$instance"'
+
+
+def _part(legend: str, *parts: str) -> Query:
+    """Return how long these parts of an answer took together; each is measured as often as the first."""
+    summed = f'part=~"{"|".join(parts)}", {HERE}'
+    counted = f'part="{parts[0]}", {HERE}'
+    return mean("trunkline_turn_part_seconds", where=summed, per=counted, legend=legend)
+
 
 CALLS = Dashboard(
     "trunkline-calls",
@@ -24,6 +43,7 @@ CALLS = Dashboard(
             "percentunit",
             [(None, BAD), (0.99, DOUBTFUL), (0.999, GOOD)],
             "TrunklineCallsLost",
+            decimals=2,
         ),
         stat(
             "Answers within 1.5 s, 1 h",
@@ -32,6 +52,7 @@ CALLS = Dashboard(
             "percentunit",
             [(None, BAD), (0.9, DOUBTFUL), (0.95, GOOD)],
             "TrunklineAnswersLate",
+            decimals=1,
         ),
         stat(
             "Our own part, up, p99",
@@ -47,14 +68,18 @@ CALLS = Dashboard(
             [Query(f"sum by (state) (trunkline_worker_calls{{{HERE}}})", "{{state}}")],
             "short",
             stacked=True,
+            colours={"talking": GOOD, "offered": "blue", "standing-by": "purple", "orphaned": BAD},
+            names_zeros=False,
         ),
         lines(
             "How calls end, per minute",
             "The verdict of each call, and whose doing it was: `server` is ours, `upstream` the model's.",
             [per_minute("trunkline_worker_calls_ended_total", by="outcome, reason", where=HERE)],
-            "cpm",
+            "short",
             alert="TrunklineCallsCutByUs",
             stacked=True,
+            colours={"success": GOOD, "caller": "blue", "upstream": DOUBTFUL, "server": BAD},
+            names_zeros=False,
         ),
         lines(
             "From the caller's last word to the first sound",
@@ -66,24 +91,25 @@ CALLS = Dashboard(
         ),
         lines(
             "Where the time of an answer goes",
-            "Mean of each part. `model` is the vendor's; `own` is what our processes and the bus between them take.",
+            "Mean of each part, there and back. `ours`: our processes and the bus between them. `model`: the vendor's.",
             [
-                Query(
-                    f"sum by (part) (rate(trunkline_turn_part_seconds_sum{{{HERE}}}[$__rate_interval]))"
-                    f" / sum by (part) (rate(trunkline_turn_part_seconds_count{{{HERE}}}[$__rate_interval]))",
-                    "{{part}}",
-                )
+                _part("ours", "own"),
+                _part("network to Twilio", "twilio_to_gateway", "gateway_to_twilio"),
+                _part("network to the model", "worker_to_model", "model_to_worker"),
+                _part("model", "model"),
             ],
             "s",
             alert="TrunklineOwnPartLate",
+            stacked=True,
         ),
         lines(
             "Callers without the agent, per minute",
             "`full`: no room; `waited`: no room for too long; `failing`: something broke. And what they got instead.",
             [per_minute("trunkline_gateway_callers_without_agent_total", by="why, treatment", where=HERE)],
-            "cpm",
+            "short",
             alert="TrunklineCallersTurnedAway",
             stacked=True,
+            names_zeros=False,
         ),
         lines(
             "Reaction to interruptions",
@@ -102,14 +128,20 @@ CALLS = Dashboard(
                 per_minute("trunkline_call_playback_underrun_total", where=HERE, legend="silences in speech"),
                 per_minute("trunkline_call_response_failed_total", where=HERE, legend="answers that failed"),
             ],
-            "cpm",
+            "short",
             alert="TrunklineSpeechStutters",
+            names_zeros=False,
         ),
         lines(
             "Round trips",
             "Twilio: a mark until its echo. NATS: a ping from gateway to worker.",
             [
-                *quantiles("trunkline_gateway_mark_round_trip_seconds", where=HERE, shown=(0.5, 0.99)),
+                *[
+                    Query(query.expr, f"Twilio {query.legend}")
+                    for query in quantiles(
+                        "trunkline_gateway_mark_round_trip_seconds", where=HERE, shown=(0.5, 0.99)
+                    )
+                ],
                 *[
                     Query(query.expr, f"NATS {query.legend}")
                     for query in quantiles(
@@ -138,18 +170,21 @@ CALLS = Dashboard(
                     legend="gateway: {{reason}}",
                 ),
             ],
-            "cpm",
+            "short",
             alert="TrunklineFramesLost",
+            names_zeros=False,
         ),
         lines(
-            "Calls in trouble",
-            "Live calls that lost their owner, by what came of it, per minute; seconds of comfort sound per minute.",
+            "Calls in trouble, per minute",
+            "Live calls that lost their owner, by what came of it; seconds of comfort sound.",
             [
                 per_minute("trunkline_gateway_takeovers_total", by="result", where=HERE),
                 per_minute("trunkline_gateway_comfort_seconds_total", where=HERE, legend="comfort sound, s"),
             ],
-            "cpm",
+            "short",
             alert="TrunklineTakeoversGivenUp",
+            colours={"taken": GOOD, "returned": "blue", "given-up": BAD},
+            names_zeros=False,
         ),
     ],
 )

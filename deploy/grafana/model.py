@@ -50,11 +50,9 @@ MODEL = Dashboard(
             alert="TrunklineAnswersLate",
         ),
         lines(
-            "The network to the model, p90",
-            "Half of a websocket ping.",
-            quantiles(
-                PART, where=f'part=~"worker_to_model|model_to_worker", {HERE}', by="part", shown=(0.9,)
-            ),
+            "The network to the model",
+            "One way: half of a websocket ping.",
+            quantiles(PART, where=f'part="worker_to_model", {HERE}'),
             "s",
         ),
         lines(
@@ -64,7 +62,7 @@ MODEL = Dashboard(
             [
                 Query(
                     "histogram_quantile(0.95, sum by (le, cause)"
-                    f" (rate(trunkline_model_connect_seconds_bucket{{{HERE}}}[$__rate_interval])))",
+                    f" (rate(trunkline_model_connect_seconds_bucket{{{HERE}}}[$__rate_interval]))) >= 0",
                     "{{cause}}",
                 )
             ],
@@ -82,8 +80,10 @@ MODEL = Dashboard(
                 per_minute("trunkline_model_lost_total", by="kind", where=HERE, legend="lost: {{kind}}"),
                 per_minute("trunkline_model_connects_delayed_total", where=HERE, legend="had to wait"),
             ],
-            "cpm",
+            "short",
             alert="TrunklineModelConnectsFail",
+            colours={"lost": BAD, "had to wait": DOUBTFUL},
+            names_zeros=False,
         ),
         lines(
             "Trouble with answers, per minute",
@@ -97,8 +97,9 @@ MODEL = Dashboard(
                     "trunkline_call_configuration_differs_total", where=HERE, legend="settings changed"
                 ),
             ],
-            "cpm",
+            "short",
             alert="TrunklineModelRefused",
+            names_zeros=False,
         ),
         lines(
             "Left of the account's rate limits",
@@ -121,6 +122,7 @@ MODEL = Dashboard(
             [per_minute("trunkline_tokens_total", by="kind", where=HERE)],
             "short",
             stacked=True,
+            names_zeros=False,
         ),
         lines(
             "Cost per hour by agent",
@@ -142,8 +144,10 @@ MODEL = Dashboard(
                 per_minute("trunkline_tool_calls_total", by="outcome", where=HERE),
                 per_minute("trunkline_tool_retries_total", where=HERE, legend="retries"),
             ],
-            "cpm",
+            "short",
             alert="TrunklineToolsFail",
+            colours={"ok": GOOD, "failed|timeout": BAD, "retries": DOUBTFUL},
+            names_zeros=False,
         ),
         lines(
             "Requests of tools under way",

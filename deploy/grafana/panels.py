@@ -1,6 +1,6 @@
 """The few kinds of panels that our dashboards are made of, and a dashboard around them, as Grafana's JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -32,7 +32,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel. Units are Grafana's own words: `s`, `percentunit`, `short`, `currencyUSD`, `bytes`, `cpm`."""
+    """One panel. Units are Grafana's own words: `s`, `percentunit`, `short`, `currencyUSD`, `bytes`."""
 
     kind: Literal["stat", "timeseries"]
     title: str
@@ -45,11 +45,29 @@ class Panel:
     stacked: bool = False
     top: float | None = None
     """The end of the scale, where the unit has one."""
+    decimals: int | None = None
+    """Instead of three digits in all, which Grafana would show: 99.95 % would be 100 %."""
+    words: Sequence[str] = ()
+    """What stands for 0, for 1 and so on, instead of the number."""
+    colours: Mapping[str, str] = field(default_factory=dict)
+    """Of lines by how their names begin, in shades of it: what is well must not be red by chance."""
+    names_zeros: bool = True
+    """Whether the legend also names lines that were 0 all the time; without them it tells what happened."""
 
 
-def stat(title: str, about: str, expr: str, unit: str, steps: Sequence[Step], alert: str = "") -> Panel:
-    """Return one big number with its colour."""
-    return Panel("stat", title, about, [Query(expr)], unit, steps, alert)
+def stat(
+    title: str,
+    about: str,
+    expr: str,
+    unit: str,
+    steps: Sequence[Step],
+    alert: str = "",
+    *,
+    decimals: int | None = None,
+    words: Sequence[str] = (),
+) -> Panel:
+    """Return one big number, or word, with its colour."""
+    return Panel("stat", title, about, [Query(expr)], unit, steps, alert, decimals=decimals, words=words)
 
 
 def lines(
@@ -62,19 +80,44 @@ def lines(
     alert: str = "",
     stacked: bool = False,
     top: float | None = None,
+    colours: Mapping[str, str] | None = None,
+    names_zeros: bool = True,
 ) -> Panel:
     """Return lines over time; thresholds are drawn where there are several steps."""
-    return Panel("timeseries", title, about, queries, unit, steps, alert, stacked, top)
+    return Panel(
+        "timeseries",
+        title,
+        about,
+        queries,
+        unit,
+        steps,
+        alert,
+        stacked,
+        top,
+        colours=colours or {},
+        names_zeros=names_zeros,
+    )
 
 
 def quantiles(
     metric: str, *, where: str = "", by: str = "", shown: Sequence[float] = (0.5, 0.9, 0.99)
 ) -> list[Query]:
-    """Return quantiles of a histogram, one line each."""
+    """Return quantiles of a histogram, one line each, with a gap where nothing was measured."""
     labels = f"le, {by}" if by else "le"
     rate = f"sum by ({labels}) (rate({metric}_bucket{{{where}}}[$__rate_interval]))"
     named = f" {{{{{by}}}}}" if by else ""
-    return [Query(f"histogram_quantile({q}, {rate})", f"p{round(q * 100)}{named}") for q in shown]
+    # Without the comparison a quantile of nothing is NaN, over which Grafana draws a line.
+    return [Query(f"histogram_quantile({q}, {rate}) >= 0", f"p{round(q * 100)}{named}") for q in shown]
+
+
+def mean(metric: str, *, where: str = "", per: str = "", legend: str = "mean") -> Query:
+    """Return the mean of a histogram, with a gap where nothing was measured.
+
+    `per` narrows what the sum is divided by, where `where` adds several parts of the same thing.
+    """
+    total = f"sum(rate({metric}_sum{{{where}}}[$__rate_interval]))"
+    count = f"sum(rate({metric}_count{{{per or where}}}[$__rate_interval]))"
+    return Query(f"{total} / ({count} > 0)", legend)
 
 
 def per_minute(metric: str, *, by: str = "", where: str = "", legend: str = "") -> Query:
@@ -155,6 +198,11 @@ def _panel(panel: Panel, place: Json, number: int) -> Json:
     }
     if panel.top is not None:
         defaults["max"] = panel.top
+    if panel.decimals is not None:
+        defaults["decimals"] = panel.decimals
+    if panel.words:
+        named = {str(value): {"text": word, "index": value} for value, word in enumerate(panel.words)}
+        defaults["mappings"] = [{"type": "value", "options": named}]
     return {
         "id": number,
         "type": panel.kind,
@@ -163,9 +211,33 @@ def _panel(panel: Panel, place: Json, number: int) -> Json:
         "gridPos": place,
         "datasource": DATASOURCE,
         "targets": [_target(query, "ABCDEFGH"[n]) for n, query in enumerate(panel.queries)],
-        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "fieldConfig": {"defaults": defaults, "overrides": _overrides(panel)},
         "options": _STAT_OPTIONS if panel.kind == "stat" else _LINES_OPTIONS,
         "links": [_link(panel.alert, f"{RUNBOOK}#{panel.alert.lower()}")] if panel.alert else [],
+    }
+
+
+def _overrides(panel: Panel) -> list[Json]:
+    coloured: list[Json] = [
+        {
+            "matcher": {"id": "byRegexp", "options": f"/^({beginning})/"},
+            "properties": [{"id": "color", "value": {"mode": "shades", "fixedColor": colour}}],
+        }
+        for beginning, colour in panel.colours.items()
+    ]
+    return coloured if panel.names_zeros else [*coloured, _zeros_unnamed(panel)]
+
+
+def _zeros_unnamed(panel: Panel) -> Json:
+    # On top of a stack, the line of what never happened would be its outline, in a colour without a name.
+    line_width = 0 if panel.stacked else 1
+    return {
+        "matcher": {"id": "byValue", "options": {"reducer": "max", "op": "lte", "value": 0}},
+        "properties": [
+            {"id": "custom.hideFrom", "value": {"legend": True, "tooltip": True, "viz": False}},
+            {"id": "custom.showPoints", "value": "never"},
+            {"id": "custom.lineWidth", "value": line_width},
+        ],
     }
 
 
@@ -185,7 +257,11 @@ def _drawing(panel: Panel) -> Json:
         "drawStyle": "line",
         "lineWidth": 1,
         "fillOpacity": 40 if panel.stacked else 8,
-        "showPoints": "never",
+        # One value between two gaps would not be seen.
+        "showPoints": "auto",
+        "pointSize": 4,
+        # Counts that are 0 all the time would get a scale up to 100, and CPU hides how little it is.
+        **({"axisSoftMax": 1} if panel.unit == "short" else {}),
         "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if len(panel.steps) > 1 else "off"},
     }
@@ -194,7 +270,8 @@ def _drawing(panel: Panel) -> Json:
 _STAT_OPTIONS: Final = {
     "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
     "colorMode": "value",
-    "graphMode": "area",
+    # A curve would lie behind the number; the lines below have it.
+    "graphMode": "none",
     "justifyMode": "auto",
     "textMode": "auto",
 }
@@ -204,6 +281,8 @@ _LINES_OPTIONS: Final = {
         "placement": "right",
         "showLegend": True,
         "calcs": ["lastNotNull", "max"],
+        "sortBy": "Max",
+        "sortDesc": True,
     },
     "tooltip": {"mode": "multi", "sort": "desc"},
 }

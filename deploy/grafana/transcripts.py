@@ -1,6 +1,17 @@
 """The dashboard *Transcripts*: the way of the events into Postgres."""
 
-from deploy.grafana.panels import BAD, DOUBTFUL, GOOD, Dashboard, Query, lines, per_minute, quantiles, stat
+from deploy.grafana.panels import (
+    BAD,
+    DOUBTFUL,
+    GOOD,
+    Dashboard,
+    Query,
+    lines,
+    mean,
+    per_minute,
+    quantiles,
+    stat,
+)
 
 HERE = 'instance=~"$instance"'
 
@@ -12,11 +23,12 @@ TRANSCRIPTS = Dashboard(
     [
         stat(
             "Postgres takes rows",
-            "1 while the last transaction was committed.",
+            "Yes while the last transaction was committed.",
             "max(trunkline_transcripts_store_up)",
             "short",
             [(None, BAD), (1, GOOD)],
             "TrunklineStoreDown",
+            words=("no", "yes"),
         ),
         stat(
             "Events that wait to be stored",
@@ -37,7 +49,7 @@ TRANSCRIPTS = Dashboard(
         stat(
             "Dead letters, 24 h",
             "Events that can never be stored.",
-            "sum(increase(trunkline_transcripts_dead_letters_total[24h]))",
+            "round(sum(increase(trunkline_transcripts_dead_letters_total[24h])))",
             "short",
             [(None, GOOD), (1, BAD)],
             "TrunklineDeadLetters",
@@ -83,23 +95,28 @@ TRANSCRIPTS = Dashboard(
         lines(
             "Events in a transaction",
             "Batches grow when there is more to do: 500 at most.",
-            quantiles("trunkline_transcripts_batch_events", where=HERE),
+            [
+                mean("trunkline_transcripts_batch_events", where=HERE),
+                *quantiles("trunkline_transcripts_batch_events", where=HERE, shown=(0.99,)),
+            ],
             "short",
         ),
         lines(
             "Rows per minute by table",
             "Inserted or completed.",
             [per_minute("trunkline_transcripts_rows_written_total", by="table", where=HERE)],
-            "cpm",
+            "short",
             stacked=True,
+            names_zeros=False,
         ),
         lines(
             "Trouble with Postgres, per minute",
             "Transactions that failed and are tried again. `conflict` now and then is normal.",
             [per_minute("trunkline_transcripts_store_failures_total", by="trouble", where=HERE)],
-            "cpm",
+            "short",
             alert="TrunklineStoreDown",
             stacked=True,
+            names_zeros=False,
         ),
         lines(
             "Trouble with JetStream, per minute",
@@ -111,8 +128,9 @@ TRANSCRIPTS = Dashboard(
                     "trunkline_transcripts_events_redelivered_total", where=HERE, legend="delivered again"
                 ),
             ],
-            "cpm",
+            "short",
             alert="TrunklineEventsLost",
+            names_zeros=False,
         ),
         lines(
             "Odd events, per minute",
@@ -128,8 +146,9 @@ TRANSCRIPTS = Dashboard(
                     legend="dead letter: {{reason}}",
                 ),
             ],
-            "cpm",
+            "short",
             alert="TrunklineDeadLetters",
+            names_zeros=False,
         ),
         lines(
             "Rows without a month",
@@ -137,6 +156,7 @@ TRANSCRIPTS = Dashboard(
             [Query("max by (table) (trunkline_transcripts_stray_rows)", "{{table}}")],
             "short",
             alert="TrunklineStrayRows",
+            names_zeros=False,
         ),
     ],
 )

@@ -95,18 +95,22 @@ WORKERS = Dashboard(
             "bytes",
         ),
         lines(
-            "Media streams by gateway",
-            "And how many each takes at most.",
+            "Gateways: how full",
+            "Media streams of each, of those that it takes at most.",
             [
-                Query(f"trunkline_gateway_streams_active{{{HERE}}}", "{{instance}}"),
-                Query(f"sum(trunkline_gateway_streams_max{{{HERE}}})", "all may take"),
+                Query(
+                    f"trunkline_gateway_streams_active{{{HERE}}} / trunkline_gateway_streams_max{{{HERE}}}",
+                    "{{instance}}",
+                )
             ],
-            "short",
+            "percentunit",
+            steps=[(None, GOOD), (0.9, BAD)],
             alert="TrunklineGatewayNearlyFull",
+            top=1,
         ),
         lines(
             "Finding a worker",
-            "From the first request for a worker until one took the call, and requests per minute by result.",
+            "From the first request for a worker until one took the call.",
             quantiles("trunkline_gateway_assign_seconds", where=HERE),
             "s",
             alert="TrunklineNoWorkerTakesCalls",
@@ -115,8 +119,10 @@ WORKERS = Dashboard(
             "Answers of workers to offered calls, per minute",
             "`full` and `model` send the offer to the next worker.",
             [per_minute("trunkline_worker_assignments_total", by="answer", where=HERE)],
-            "cpm",
+            "short",
             stacked=True,
+            colours={"taken": GOOD, "full": DOUBTFUL},
+            names_zeros=False,
         ),
         lines(
             "Calls that change hands, per minute",
@@ -142,8 +148,9 @@ WORKERS = Dashboard(
                 ),
                 per_minute("trunkline_worker_calls_superseded_total", where=HERE, legend="calls superseded"),
             ],
-            "cpm",
+            "short",
             alert="TrunklineHandoversFail",
+            names_zeros=False,
         ),
         lines(
             "Trouble with NATS, per minute",
@@ -168,8 +175,9 @@ WORKERS = Dashboard(
                     legend="{{job}}: handlers failed",
                 ),
             ],
-            "cpm",
+            "short",
             alert="TrunklineBusDisconnects",
+            names_zeros=False,
         ),
         lines(
             "HTTP requests per minute",
@@ -181,8 +189,10 @@ WORKERS = Dashboard(
                     where=f'route!~"/livez|/readyz|/metrics", job="gateway", {HERE}',
                 )
             ],
-            "cpm",
+            "short",
             alert="TrunklineWebhooksFail",
+            colours={".* 2xx": GOOD, ".* 4xx": DOUBTFUL, ".* 5xx": BAD},
+            names_zeros=False,
         ),
         lines(
             "Time of webhooks",
