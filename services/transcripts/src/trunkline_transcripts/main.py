@@ -12,6 +12,7 @@ from trunkline_common.bus import Bus
 from trunkline_common.service import Life
 from trunkline_transcripts import audit, database, dead_letters_command, months, schema_version
 from trunkline_transcripts.consumer import Consumer
+from trunkline_transcripts.event_log_size import keep_observed
 from trunkline_transcripts.settings import TranscriptsSettings
 from trunkline_transcripts.store import TRANSACTION_TIMEOUT_S, Store
 
@@ -64,6 +65,7 @@ async def _body(chosen: TranscriptsSettings, life: Life) -> None:
         life.started()
         async with asyncio.TaskGroup() as tasks:
             upkeep = [
+                tasks.create_task(keep_observed(bus.jetstream)),
                 tasks.create_task(months.keep_ahead(chosen.database_url)),
                 tasks.create_task(
                     audit.keep_watch(
