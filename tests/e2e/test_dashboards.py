@@ -112,6 +112,16 @@ def test_every_panel_explains_itself_and_links_to_an_alert_that_exists() -> None
     assert [p.alert for p in panels if p.alert and f"alert: {p.alert}\n" not in alerts] == []
 
 
+def test_links_lead_to_the_address_that_the_variable_runbook_holds() -> None:
+    for board in DASHBOARDS.values():
+        made = board.json()
+        variables = {variable["name"]: variable for variable in made["templating"]["list"]}
+        links = [link for part in (made, *made["panels"]) for link in part["links"] if link["type"] == "link"]
+
+        assert variables["runbook"]["current"]["value"].endswith("/docs/runbook.md")
+        assert {link["url"].partition("#")[0] for link in links} == {"${runbook:raw}"}
+
+
 def test_panels_that_must_show_more_than_zeros_exist() -> None:
     titles = {name: {panel.title for panel in board.panels} for name, board in DASHBOARDS.items()}
 
