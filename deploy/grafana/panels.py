@@ -8,8 +8,10 @@ GRID_COLUMNS: Final = 24
 SCHEMA_VERSION: Final = 41
 """Of Grafana 12's dashboards; older ones are migrated when Grafana loads them, newer ones refused."""
 
-RUNBOOK: Final = "https://github.com/OWNER/trunkline/blob/main/docs/runbook.md"
-"""Where the links of the dashboards lead: put your own address here, and run `make dashboards`."""
+RUNBOOK_ADDRESS: Final = "https://github.com/OWNER/trunkline/blob/main/docs/runbook.md"
+"""What the variable `runbook` begins with: put your own address here and run `make dashboards`, or set it in Grafana."""
+RUNBOOK: Final = "${runbook:raw}"
+"""Where the links of the dashboards lead; `raw`, because it is an address and no part of one."""
 
 DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 
@@ -153,7 +155,7 @@ class Dashboard:
             "graphTooltip": 1,
             "links": [_link("Runbook", RUNBOOK), _other_dashboards()],
             "annotations": {"list": [_firing_alerts()]},
-            "templating": {"list": [_datasource(), self._instance()]},
+            "templating": {"list": [_datasource(), self._instance(), _runbook()]},
             "panels": self._placed(),
         }
 
@@ -316,6 +318,21 @@ def _datasource() -> Json:
         "query": "prometheus",
         "current": {"selected": False, "text": "Prometheus", "value": "prometheus"},
         "refresh": 1,
+    }
+
+
+def _runbook() -> Json:
+    chosen = {"selected": True, "text": RUNBOOK_ADDRESS, "value": RUNBOOK_ADDRESS}
+    return {
+        "name": "runbook",
+        "label": "Runbook",
+        "description": "Address of docs/runbook.md where your people read it",
+        "type": "textbox",
+        "query": RUNBOOK_ADDRESS,
+        "current": chosen,
+        "options": [chosen],
+        "hide": 2,  # set once, and then only in the way
+        "skipUrlSync": False,
     }
 
 

@@ -151,6 +151,16 @@ TRANSCRIPTS = Dashboard(
             names_zeros=False,
         ),
         lines(
+            "Size of the event log",
+            "What it holds of the last 72 hours, and what it takes; full, it refuses events.",
+            [
+                Query("max(trunkline_transcripts_event_log_bytes)", "holds"),
+                Query("max(trunkline_transcripts_event_log_bytes_max)", "takes"),
+            ],
+            "bytes",
+            alert="TrunklineEventLogFilling",
+        ),
+        lines(
             "Rows without a month",
             "They lie in a default partition until their month is made.",
             [Query("max by (table) (trunkline_transcripts_stray_rows)", "{{table}}")],

@@ -3,6 +3,8 @@
 from deploy.grafana.panels import BAD, DOUBTFUL, GOOD, Dashboard, Query, lines, per_minute, quantiles, stat
 
 HERE = 'instance=~"$instance"'
+OURS = "and on (job, instance) trunkline_ready"
+"""Every program exports what the operating system knows of it, and somebody else's job may have the name of ours."""
 
 WORKERS = Dashboard(
     "trunkline-workers",
@@ -61,7 +63,7 @@ WORKERS = Dashboard(
             "Cores in use. Each process can use one.",
             [
                 Query(
-                    f'rate(process_cpu_seconds_total{{job=~"gateway|worker|transcripts", {HERE}}}[$__rate_interval])',
+                    f"rate(process_cpu_seconds_total{{{HERE}}}[$__rate_interval]) {OURS}",
                     "{{job}} {{instance}}",
                 )
             ],
@@ -88,7 +90,7 @@ WORKERS = Dashboard(
             "Resident memory.",
             [
                 Query(
-                    f'process_resident_memory_bytes{{job=~"gateway|worker|transcripts", {HERE}}}',
+                    f"process_resident_memory_bytes{{{HERE}}} {OURS}",
                     "{{job}} {{instance}}",
                 )
             ],

@@ -3,13 +3,16 @@
 import re
 import subprocess
 import sys
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import custom_resources
 import kubernetes_validate  # type: ignore[import-untyped]  # ships no types
 import optional_tools
 import pytest
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from deploy.k8s import generate
@@ -39,9 +42,6 @@ SECRETS = {
     "openai-api-key": "key",
     "database-url": "postgresql+asyncpg://user:password@postgres:5432/trunkline",
 }
-NOT_OF_KUBERNETES = {"ScaledObject", "PodMonitor", "PrometheusRule", "HTTPRoute"}
-"""Kinds of custom resources: the schemas of Kubernetes do not know them."""
-
 OTHERS_IMAGES = {"nats", "postgres"}
 
 Manifest = dict[str, Any]
@@ -111,9 +111,34 @@ def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_object_is_what_kubernetes_takes(overlay: str) -> None:
     for manifest in rendered(overlay):
-        if manifest["kind"] not in NOT_OF_KUBERNETES:
+        if manifest["kind"] in custom_resources.KINDS:
+            custom_resources.validate(manifest)
+        else:
             kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
         assert manifest["kind"] == "Namespace" or manifest["metadata"]["namespace"] == "trunkline"
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "misspelt"),
+    [
+        ("ScaledObject", ("spec",), "maxReplicasCount"),
+        ("ScaledObject", ("spec", "triggers", 0, "metadata"), "ignoreNullValue"),
+        ("PodMonitor", ("spec", "podMetricsEndpoints", 0), "relabeling"),
+        ("PrometheusRule", ("spec", "groups", 0, "rules", 0), "annotation"),
+        ("HTTPRoute", ("spec", "rules", 0, "timeouts"), "backend"),
+    ],
+)
+def test_a_misspelt_key_of_a_custom_resource_is_found(
+    kind: str, place: tuple[str | int, ...], misspelt: str
+) -> None:
+    manifest: Any = deepcopy(next(iter(of_kind("production", kind).values())))
+    part = manifest
+    for step in place:
+        part = part[step]
+    part[misspelt] = "1"
+
+    with pytest.raises(ValidationError, match=rf"{misspelt}\n +Extra inputs are not permitted"):
+        custom_resources.validate(manifest)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -23,6 +23,7 @@ from trunkline_transcripts import (
     vocabulary,
 )
 from trunkline_transcripts.consumer import Consumer
+from trunkline_transcripts.event_log_size import keep_observed
 from trunkline_transcripts.settings import TranscriptsSettings
 from trunkline_transcripts.store import TRANSACTION_TIMEOUT_S, Store
 
@@ -78,6 +79,7 @@ async def _body(chosen: TranscriptsSettings, life: Life) -> None:
         life.started()
         async with asyncio.TaskGroup() as tasks:
             upkeep = [
+                tasks.create_task(keep_observed(bus.jetstream)),
                 tasks.create_task(months.keep_ahead(chosen.database_url)),
                 tasks.create_task(vocabulary.keep_learned(chosen.database_url)),
                 tasks.create_task(

@@ -67,6 +67,13 @@ UNSETTLED_EVENTS: Final = Gauge(
     "trunkline_transcripts_unsettled_events",
     "Events fetched by any process of this service and not acknowledged yet.",
 )
+EVENT_LOG_BYTES: Final = Gauge(
+    "trunkline_transcripts_event_log_bytes", "What the event log in JetStream holds; read every 15 s."
+)
+EVENT_LOG_BYTES_MAX: Final = Gauge(
+    "trunkline_transcripts_event_log_bytes_max",
+    "What the event log takes; then it refuses events. 0 where it has no limit.",
+)
 STORE_UP: Final = Gauge(
     "trunkline_transcripts_store_up",
     "1 when the last transaction was committed, 0 while Postgres is awaited.",
