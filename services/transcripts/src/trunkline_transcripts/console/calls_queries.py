@@ -112,6 +112,7 @@ async def one(connection: AsyncConnection, call_id: str, with_numbers: bool) -> 
     conversation = [_turn(row) for row in await rows(turns, "position", "attach", "assign", "item_id")]
     spent = await rows(usage, "n")
     written = await rows(transcription_usage, "n")
+    limits = await rows(limits_reached, "attach", "assign", "n")
     return dict(call) | {
         "conversation": conversation,
         "interrupted_turns": _interruptions(conversation),
@@ -121,7 +122,8 @@ async def one(connection: AsyncConnection, call_id: str, with_numbers: bool) -> 
         ),
         "model_sessions": await rows(model_sessions, "attach", "assign", "session"),
         "transfers": await rows(transfers, "at", "attach", "assign", "n"),
-        "limits_reached": [row.limit_name for row in await rows(limits_reached, "attach", "assign", "n")],
+        "limits_reached": [row.limit_name for row in limits],
+        "limits": limits,
         "cost": _cost(spent, written),
     }
 

@@ -1,0 +1,12 @@
+// What every page loads. Without it the pages work, too: times stay in UTC, and lists stand still.
+import { followCall, followCalls } from "./live.js";
+import { localize } from "./times.js";
+
+localize(document);
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+document.getElementById("zone").textContent = `Times are in your zone, ${zone}.`;
+
+const now = document.getElementById("now");
+if (now) followCalls(now);
+const call = document.getElementById("call");
+if (call?.dataset.live) followCall(call);
