@@ -10,3 +10,9 @@ const now = document.getElementById("now");
 if (now) followCalls(now);
 const call = document.getElementById("call");
 if (call?.dataset.live) followCall(call);
+
+// A shortcut for the mouse; the text below the drawing is what the keyboard reaches.
+document.addEventListener("click", (event) => {
+  const turn = event.target.closest("[data-turn]")?.dataset.turn;
+  if (turn) location.hash = turn;
+});
