@@ -51,7 +51,7 @@ format: .venv/.complete ## Put every file into the house format
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: .venv/.complete ## Measure: ARGS=truncation, model_drops, rotation, call_log, store_rate, catch_up or audio_parts and its options
+bench: .venv/.complete ## Measure: ARGS=truncation, model_drops, rotation, call_log, store_rate, catch_up, console_api or audio_parts and its options
 	@$(BIN)/python -m bench.$(or $(ARGS),truncation)
 
 lock: $(UV) ## Lock dependencies anew after a change in a pyproject.toml

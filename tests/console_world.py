@@ -28,7 +28,7 @@ KEYS: Final = f"reader:calls:{READER},taker:export+live:{TAKER}\nofficer:calls+e
 def settings(database_url: str, **variables: str | int) -> ConsoleSettings:
     """Return the settings of a console on this database, with the three keys."""
     values: dict[str, object] = {"database_url": database_url, "console_api_keys": KEYS}
-    values |= {"console_requests_per_minute": 100_000} | variables
+    values |= {"console_requests_per_minute": 100_000, **variables}
     return ConsoleSettings.model_validate(values)
 
 

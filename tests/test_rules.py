@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from trunkline_gateway.settings import GatewaySettings
+from trunkline_transcripts.console.settings import ConsoleSettings
 from trunkline_transcripts.settings import TranscriptsSettings
 from trunkline_worker.commands import Measure
 from trunkline_worker.settings import WorkerSettings
@@ -139,7 +140,7 @@ def test_every_setting_is_in_the_readme() -> None:
     told = (ROOT / "README.md").read_text()
     fields = {
         name.upper()
-        for settings_type in (GatewaySettings, WorkerSettings, TranscriptsSettings)
+        for settings_type in (GatewaySettings, WorkerSettings, TranscriptsSettings, ConsoleSettings)
         for name in settings_type.model_fields
     }
 

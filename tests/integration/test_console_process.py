@@ -4,20 +4,25 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
+import analysts_calls
+import console_world
 import event_logs
 import httpx
 import pytest
 from console_world import KEYS, OFFICER, READER
 from infra import MS
+from optional_tools import path_of
 from transcripts_world import World, client_of
 
 from trunkline_local.nats_server import NatsServer
 from trunkline_local.processes import Process, free_port, trunkline
 
+GUIDE: Final = Path(__file__).parents[2] / "docs" / "api.md"
 EVENT_LIMIT_S: Final = 10_000 * MS
 
 
@@ -42,28 +47,34 @@ async def running(
             yield process, client
 
 
-async def events(response: httpx.Response, count: int) -> list[dict[str, Any]]:
-    """Read so many server-sent events."""
-    found: list[dict[str, Any]] = []
-    fields: dict[str, str] = {}
-    async with asyncio.timeout(EVENT_LIMIT_S):
-        async for line in response.aiter_lines():
-            if line:
-                name, _, value = line.partition(": ")
-                fields[name] = value
-            elif "data" in fields:
-                found.append({"id": fields["id"], "event": fields["event"], **json.loads(fields["data"])})
-                if len(found) == count:
-                    return found
-                fields = {}
-    raise AssertionError(f"the stream ended after {len(found)} events")
+class Listener:
+    """Reads server-sent events."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._lines = response.aiter_lines()
+
+    async def events(self, count: int) -> list[dict[str, Any]]:
+        """Wait for so many events."""
+        found: list[dict[str, Any]] = []
+        fields: dict[str, str] = {}
+        async with asyncio.timeout(EVENT_LIMIT_S):
+            while len(found) < count:
+                line = await anext(self._lines)
+                if line:
+                    name, _, value = line.partition(": ")
+                    fields[name] = value
+                elif "data" in fields:
+                    data = json.loads(fields["data"])
+                    found.append({"id": fields["id"], "event": fields["event"], **data})
+                    fields = {}
+        return found
 
 
 @contextlib.asynccontextmanager
-async def listening(client: httpx.AsyncClient, **options: Any) -> AsyncIterator[httpx.Response]:
+async def listening(client: httpx.AsyncClient, **options: Any) -> AsyncIterator[Listener]:
     async with client.stream("GET", "/v1/live", **options) as response:
         assert response.status_code == 200, await response.aread()
-        yield response
+        yield Listener(response)
 
 
 async def test_a_listener_is_told_of_calls_and_goes_on_where_it_stopped(
@@ -72,13 +83,13 @@ async def test_a_listener_is_told_of_calls_and_goes_on_where_it_stopped(
     await world.make_stream()
     log = event_logs.call("CA1", turns=1)
     async with running(tmp_path, nats_server, world.database_url) as (_, client):
-        async with listening(client) as response:
+        async with listening(client) as listener:
             await world.publish(event_logs.call("CA0", turns=1))
             await world.publish(log)
-            told = await events(response, 6)
+            told = await listener.events(6)
         last = told[-1]["id"]
-        async with listening(client, headers={"Last-Event-ID": last}, params={"call_id": "CA1"}) as response:
-            rest = await events(response, 3)
+        async with listening(client, headers={"Last-Event-ID": last}, params={"call_id": "CA1"}) as listener:
+            rest = await listener.events(3)
 
     assert [(event["call_id"], event["event"]) for event in told] == [
         ("CA0", "call_started"),
@@ -94,23 +105,22 @@ async def test_a_listener_is_told_of_calls_and_goes_on_where_it_stopped(
 
 
 async def test_a_listener_outlives_a_restart_of_nats(
-    world: World, nats_server: NatsServer, tmp_path: Path
+    world: World, nats_server: NatsServer, tmp_path: Path, error_logs: Any
 ) -> None:
+    error_logs.expect("nats: encountered error")  # of this test's own client
     await world.make_stream()
     async with (
         running(tmp_path, nats_server, world.database_url) as (_, client),
-        listening(client) as response,
+        listening(client) as listener,
     ):
         await world.publish(event_logs.call("CA1", turns=1))
-        before = await events(response, 5)
+        await listener.events(5)
         await nats_server.kill()
         await nats_server.restart()
         async with client_of(nats_server) as other:
             again = World(tmp_path, nats_server.url, other, world.database_url)
             await again.publish(event_logs.call("CA2", turns=1))
-        # A second iteration over the response needs a new one: it goes on behind the last event.
-        async with listening(client, headers={"Last-Event-ID": before[-1]["id"]}) as second:
-            after = await events(second, 5)
+        after = await listener.events(5)
 
     assert {event["call_id"] for event in after} == {"CA2"}
 
@@ -122,10 +132,10 @@ async def test_there_is_a_limit_of_listeners_and_numbers_take_a_scope(
     variables = {"CONSOLE_LISTENERS_MAX": "1", "CONSOLE_API_KEYS": f"a:live:{OFFICER},b:calls:{READER}"}
     async with running(tmp_path, nats_server, world.database_url, **variables) as (process, client):
         forbidden = await client.get("/v1/live", headers={"Authorization": f"Bearer {READER}"})
-        async with listening(client) as response:
+        async with listening(client) as listener:
             refused = await client.get("/v1/live")
             await world.publish(event_logs.call("CA1", turns=1))
-            (started,) = await events(response, 1)
+            (started,) = await listener.events(1)
             # It sends the listener away, and does not wait for it.
             assert await process.stop() == os.EX_OK
 
@@ -151,3 +161,26 @@ async def test_without_keys_it_listens_to_this_machine_only(tmp_path: Path) -> N
     async with Process.start("console", trunkline("console"), tmp_path, environment) as process:
         assert await process.exited() == 2
         assert "CONSOLE_API_KEYS: is not set, and HOST 0.0.0.0 can be reached" in process.log_path.read_text()
+
+
+async def test_the_commands_of_the_guide_work(world: World, nats_server: NatsServer, tmp_path: Path) -> None:
+    path_of("curl", "curl")
+    commands = re.findall(r"^```bash\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    await world.make_stream()
+    await console_world.store(world.database_url, analysts_calls.logs())
+    async with running(tmp_path, nats_server, world.database_url) as (_, client):
+        environment = {**os.environ, "KEY": OFFICER, "CONSOLE": str(client.base_url).rstrip("/")}
+        said = []
+        for command in commands:
+            shell = await asyncio.create_subprocess_exec(
+                "bash", "-ec", command, cwd=tmp_path, env=environment, stdout=asyncio.subprocess.PIPE
+            )
+            said.append((await shell.communicate())[0].decode())
+            assert shell.returncode == 0, command
+
+    listed, call, found, live, _ = said
+    assert [item["call_id"] for item in json.loads(listed)["calls"]] == ["CA02", "CA01"]
+    assert len(json.loads(call)["conversation"]) == 4
+    assert [hit["call_id"] for hit in json.loads(found)["hits"]] == ["CA02"]
+    assert live.startswith("retry: 1000\n: listening\n")
+    assert "CA05" in (tmp_path / "turns.csv").read_text()

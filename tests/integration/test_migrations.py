@@ -90,7 +90,7 @@ async def test_a_second_run_has_nothing_to_do(migrated_database_url: str, tmp_pa
     code, said = await _migrate(migrated_database_url, tmp_path)
 
     assert code == os.EX_OK
-    assert said.endswith("is at migration 0006: nothing to do\n")
+    assert said.endswith("is at migration 0008: nothing to do\n")
 
 
 async def test_of_two_at_once_one_works_and_the_other_finds_it_done(
@@ -123,7 +123,7 @@ async def test_a_newer_database_is_left_alone(migrated_database_url: str, tmp_pa
     code, said = await _migrate(migrated_database_url, tmp_path)
 
     assert code == os.EX_OK
-    assert said.endswith("is at migration 0900, newer than this program's 0006: nothing to do\n")
+    assert said.endswith("is at migration 0900, newer than this program's 0008: nothing to do\n")
 
 
 async def test_who_may_not_create_roles_is_told_how_it_is_done_by_hand(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ async def test_before_the_migration_it_is_not_ready_and_says_what_to_do(
         world = World(tmp_path, nats_server.url, client, database_url)
         async with world.service() as service:
             await service.process.wait_for_line("store-waiting")
-            assert "has no tables yet, this version needs 0006: run `trunkline migrate`" in (
+            assert "has no tables yet, this version needs 0008: run `trunkline migrate`" in (
                 await service.not_ready_because()
             )
             await migrate(database_url, tmp_path)

@@ -10,7 +10,7 @@ import click
 from trunkline_common import service, settings
 from trunkline_common.bus import Bus
 from trunkline_common.service import Life
-from trunkline_transcripts import audit, database, dead_letters_command, months, schema_version
+from trunkline_transcripts import audit, database, dead_letters_command, months, schema_version, vocabulary
 from trunkline_transcripts.consumer import Consumer
 from trunkline_transcripts.settings import TranscriptsSettings
 from trunkline_transcripts.store import TRANSACTION_TIMEOUT_S, Store
@@ -65,6 +65,7 @@ async def _body(chosen: TranscriptsSettings, life: Life) -> None:
         async with asyncio.TaskGroup() as tasks:
             upkeep = [
                 tasks.create_task(months.keep_ahead(chosen.database_url)),
+                tasks.create_task(vocabulary.keep_learned(chosen.database_url)),
                 tasks.create_task(
                     audit.keep_watch(
                         chosen.database_url, chosen.calls_lost_after_s, lambda: consumer.is_caught_up

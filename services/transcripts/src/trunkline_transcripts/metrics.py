@@ -69,6 +69,9 @@ STORE_FAILURES: Final = Counter(
 MONTHS_FAILURES: Final = Counter(
     "trunkline_transcripts_months_failures", "Times that the coming months' partitions could not be made."
 )
+WORDS_FAILURES: Final = Counter(
+    "trunkline_transcripts_words_failures", "Times that the words of the last calls could not be learned."
+)
 STRAY_ROWS: Final = Gauge(
     "trunkline_transcripts_stray_rows",
     "Rows in the default partition, because their month has none of its own; looked at once a day.",

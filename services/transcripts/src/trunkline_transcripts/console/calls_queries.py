@@ -1,10 +1,27 @@
 """The statements for lists of calls, and for one call with everything about it."""
 
+from datetime import datetime
+from statistics import median
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, FromClause, Row, Select, Table, func, null, select, true
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    FromClause,
+    Row,
+    Select,
+    Table,
+    Text,
+    column,
+    func,
+    literal,
+    null,
+    select,
+    true,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from trunkline_transcripts.columns import MOMENT
 from trunkline_transcripts.console.cursors import Place
 from trunkline_transcripts.console.filters import (
     CallFilters,
@@ -26,8 +43,8 @@ from trunkline_transcripts.tables import (
     usage,
 )
 
-SCANNED_MAX: Final = 2_000
-"""Calls whose cost one page may sum up: 60 ms. A page may end there, with few calls or none, and a cursor to go on."""
+SCANNED_MAX: Final = 1_000
+"""Calls whose cost one page may sum up: some 100 ms on a busy machine. A page may end there, with few calls or none, and a cursor to go on."""
 
 NUMBER: Final = calls.c.caller
 """Where the caller's number is; shown to keys with the scope `callers` only."""
@@ -48,11 +65,36 @@ def columns(with_numbers: bool) -> list[ColumnElement[Any]]:
     ]
 
 
-def page(filters: CallFilters, limit: int, after: Place | None, with_numbers: bool) -> Select[Any]:
-    """Return the statement for so many calls, newest first, with their figures."""
-    found = newest(filters, SCANNED_MAX if filters.by_cost else limit, after, with_numbers).subquery("found")
-    figures = with_figures(found).order_by(*_newest_first(found))
-    return figures.where(*cost_conditions(filters, cost_usd(found))).limit(limit)
+async def page(
+    connection: AsyncConnection, filters: CallFilters, limit: int, after: Place | None, with_numbers: bool
+) -> list[dict[str, Any]]:
+    """Return so many calls, newest first, with their figures."""
+    statement = newest(filters, SCANNED_MAX if filters.by_cost else limit, after, with_numbers)
+    if filters.by_cost:
+        looked_at = statement.subquery("looked_at")
+        priced = cost_conditions(filters, cost_usd(looked_at))
+        statement = select(looked_at).where(*priced).order_by(*_newest_first(looked_at)).limit(limit)
+    rows = list(await connection.execute(statement))
+    if not rows:
+        return []
+    figures = {
+        (figure.call_started_at, figure.call_id): figure._mapping
+        for figure in await connection.execute(_figures([(row.call_started_at, row.call_id) for row in rows]))
+    }
+    return [{**row._mapping, **figures[row.call_started_at, row.call_id]} for row in rows]
+
+
+def _figures(keys: list[tuple[datetime, str]]) -> Select[Any]:
+    """Return the statement that counts what belongs to these calls.
+
+    It says between which moments they began, so that Postgres plans for their months only: planning for each of a
+    year's months takes longer than counting.
+    """
+    started = [started_at for started_at, _ in keys]
+    wanted = func.unnest(
+        literal(started, ARRAY(MOMENT)), literal([call_id for _, call_id in keys], ARRAY(Text))
+    ).table_valued(column("call_started_at", MOMENT), column("call_id", Text), name="wanted")
+    return with_figures(wanted.render_derived(), (min(started), max(started)))
 
 
 def last_scanned(filters: CallFilters, after: Place | None) -> Select[Any]:
@@ -68,21 +110,21 @@ def newest(filters: CallFilters, limit: int, after: Place | None, with_numbers: 
     return statement.order_by(*_newest_first(calls)).limit(limit)
 
 
-def with_figures(call: FromClause) -> Select[Any]:
-    """Return the statement that adds to each row what was counted of its call."""
+def with_figures(call: FromClause, between: tuple[datetime, datetime] | None = None) -> Select[Any]:
+    """Return the statement that adds to each row what was counted of its call, which began `between` these moments."""
     said = (
         select(
             func.count().label("turns"),
             func.percentile_cont(0.5).within_group(turns.c.response_ms).label("median_response_ms"),
         )
-        .where(of_the_call(turns, call))
+        .where(of_the_call(turns, call, between))
         .correlate(call)
         .lateral("said")
     )
     used = (
         select(func.count())
         .select_from(tool_calls)
-        .where(of_the_call(tool_calls, call))
+        .where(of_the_call(tool_calls, call, between))
         .correlate(call)
         .scalar_subquery()
     )
@@ -91,7 +133,7 @@ def with_figures(call: FromClause) -> Select[Any]:
         said.c.turns,
         said.c.median_response_ms,
         used.label("tool_calls"),
-        cost_usd(call).label("cost_usd"),
+        cost_usd(call, between).label("cost_usd"),
     ).join(said, true())
 
 
@@ -99,8 +141,8 @@ async def one(connection: AsyncConnection, call_id: str, with_numbers: bool) -> 
     """Return everything about a call as `answers.Call` takes it; None: there is none of this name."""
     # Newest first: Twilio does not use a name twice, but a restored backup of another account might.
     newest_first = select(*columns(with_numbers)).where(calls.c.call_id == call_id)
-    found = newest_first.order_by(*_newest_first(calls)).limit(1).subquery("found")
-    call = (await connection.execute(with_figures(found))).mappings().first()
+    found = newest_first.order_by(*_newest_first(calls)).limit(1)
+    call = (await connection.execute(found)).mappings().first()
     if call is None:
         return None
 
@@ -110,13 +152,18 @@ async def one(connection: AsyncConnection, call_id: str, with_numbers: bool) -> 
         return list(await connection.execute(statement))
 
     conversation = [_turn(row) for row in await rows(turns, "position", "attach", "assign", "item_id")]
-    spent = await rows(usage, "n")
-    written = await rows(transcription_usage, "n")
+    tools = await rows(tool_calls, "at_ms", "tool_call_id")
+    cost = _cost(await rows(usage, "n"), await rows(transcription_usage, "n"))
+    waited_ms = [turn["response_ms"] for turn in conversation if turn["response_ms"] is not None]
     limits = await rows(limits_reached, "attach", "assign", "n")
     return dict(call) | {
+        "turns": len(conversation),
+        "tool_calls": len(tools),
+        "median_response_ms": median(waited_ms) if waited_ms else None,
+        "cost_usd": cost["cost_usd"],
         "conversation": conversation,
         "interrupted_turns": _interruptions(conversation),
-        "tools": await rows(tool_calls, "at_ms", "tool_call_id"),
+        "tools": tools,
         "owners": _owners(
             await rows(owners, "attach", "assign"), await rows(takeovers, "attach", "assign", "n")
         ),
@@ -124,7 +171,7 @@ async def one(connection: AsyncConnection, call_id: str, with_numbers: bool) -> 
         "transfers": await rows(transfers, "at", "attach", "assign", "n"),
         "limits_reached": [row.limit_name for row in limits],
         "limits": limits,
-        "cost": _cost(spent, written),
+        "cost": cost,
     }
 
 

@@ -3,13 +3,13 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from trunkline_transcripts.console import calls_queries, cursors
 from trunkline_transcripts.console.access import allowed
 from trunkline_transcripts.console.answers import Call, CallPage
 from trunkline_transcripts.console.cursors import CURSOR_CHARS_MAX, Place
-from trunkline_transcripts.console.filters import CALL_ID_PATTERN, CallFilters, printable
+from trunkline_transcripts.console.filters import CALL_ID_PATTERN, CallFilters
 from trunkline_transcripts.console.keys import ApiKey, Scope
 from trunkline_transcripts.console.problems import Kind, ProblemError, documented
 from trunkline_transcripts.console.reading import Reading, reading
@@ -18,7 +18,7 @@ LIMIT_MAX: Final = 200
 LIMIT_DEFAULT: Final = 50
 PAGING: Final = frozenset({"limit", "cursor"})
 
-Cursor = Annotated[str, Field(min_length=1, max_length=CURSOR_CHARS_MAX), AfterValidator(printable)]
+Cursor = Annotated[str, Field(max_length=CURSOR_CHARS_MAX, pattern=r"^[A-Za-z0-9_-]+$")]
 
 router: Final = APIRouter(prefix="/v1", tags=["calls"])
 
@@ -45,13 +45,15 @@ async def list_calls(
     store: Reading = request.app.state.reading
     async with reading(store.pages) as connection:
         # One more than is shown tells whether there are more.
-        statement = calls_queries.page(query, query.limit + 1, after, Scope.CALLERS in key.scopes)
-        rows = list(await connection.execute(statement))
+        rows = await calls_queries.page(
+            connection, query, query.limit + 1, after, Scope.CALLERS in key.scopes
+        )
         more = len(rows) > query.limit
         last: Any = rows[query.limit - 1] if more else None
         if not more and query.by_cost:
-            last = (await connection.execute(calls_queries.last_scanned(query, after))).first()
-    place = Place(last.call_started_at, last.call_id) if last is not None else None
+            scanned = await connection.execute(calls_queries.last_scanned(query, after))
+            last = scanned.mappings().first()
+    place = Place(last["call_started_at"], last["call_id"]) if last is not None else None
     return CallPage.model_validate(
         {"calls": rows[: query.limit], "next_cursor": cursors.write(asked, place) if place else None}
     )

@@ -122,16 +122,19 @@ def conditions(filters: CallFilters) -> list[ColumnElement[bool]]:
     return found
 
 
-def of_the_call(table: FromClause, call: FromClause) -> ColumnElement[bool]:
-    """Return that a row of `table` belongs to the row of `call`."""
-    return and_(table.c.call_started_at == call.c.call_started_at, table.c.call_id == call.c.call_id)
+def of_the_call(
+    table: FromClause, call: FromClause, between: tuple[datetime, datetime] | None = None
+) -> ColumnElement[bool]:
+    """Return that a row of `table` belongs to the row of `call`, which began `between` these moments."""
+    belongs = and_(table.c.call_started_at == call.c.call_started_at, table.c.call_id == call.c.call_id)
+    return belongs if between is None else and_(table.c.call_started_at.between(*between), belongs)
 
 
-def cost_usd(call: FromClause) -> ColumnElement[Any]:
+def cost_usd(call: FromClause, between: tuple[datetime, datetime] | None = None) -> ColumnElement[Any]:
     """Return what the call cost, as far as there are prices."""
     spent = [
         select(func.coalesce(func.sum(table.c.cost_usd), 0))
-        .where(of_the_call(table, call))
+        .where(of_the_call(table, call, between))
         .correlate(call)
         .scalar_subquery()
         for table in (usage, transcription_usage)

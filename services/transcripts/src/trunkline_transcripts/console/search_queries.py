@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ARRAY, Select, Text, bindparam, func, literal, select, text, tuple_
+from sqlalchemy import ARRAY, Select, Text, bindparam, func, literal, select, text, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from trunkline_transcripts.console.cursors import Place
@@ -43,18 +43,21 @@ def hits(query: str, filters: CallFilters, limit: int, after: Place | None) -> S
     """Return the statement for so many turns with these words, those of the newest calls first."""
     wanted = func.websearch_to_tsquery(text(f"'{CONFIGURATION}'"), bindparam("query", query, Text))
     key = (turns.c.call_started_at, turns.c.call_id, turns.c.position, turns.c.item_id)
-    found = (
-        select(*key, turns.c.speaker, turns.c.start_ms, turns.c.text, calls.c.agent)
-        .select_from(turns.join(calls, of_the_call(turns, calls)))
-        .where(turns.c.words.op("@@")(wanted), *conditions(filters))
+    found = select(*key, turns.c.speaker, turns.c.start_ms, turns.c.text).where(
+        turns.c.words.op("@@")(wanted)
     )
-    # The same of the turns' own column: their months are left out by it.
     if filters.started_from is not None:
         found = found.where(turns.c.call_started_at >= filters.started_from)
     if filters.started_to is not None:
         found = found.where(turns.c.call_started_at < filters.started_to)
+    of_calls = conditions(filters.model_copy(update={"started_from": None, "started_to": None}))
     if filters.by_cost:
-        found = found.where(*cost_conditions(filters, cost_usd(calls)))
+        of_calls += cost_conditions(filters, cost_usd(calls))
+    if of_calls:
+        # Not a join: Postgres takes it for far more selective than it is, and reads every turn with a common word
+        # (5 s) instead of the newest until there are enough (5 ms).
+        fits = select(true()).where(of_the_call(turns, calls), *of_calls).correlate(turns)
+        found = found.where(fits.scalar_subquery())
     if after is not None:
         place = (
             literal(after.started_at),
@@ -68,7 +71,11 @@ def hits(query: str, filters: CallFilters, limit: int, after: Place | None) -> S
     snippet = func.ts_headline(text(f"'{CONFIGURATION}'"), said, wanted, _HEADLINE)
     shown = [column for column in newest.c if column.name != "text"]
     order = [newest.c[column.name].desc() for column in key]
-    return select(*shown, snippet.label("snippet")).order_by(*order)
+    return (
+        select(*shown, snippet.label("snippet"), calls.c.agent)
+        .join(calls, of_the_call(newest, calls), isouter=True)
+        .order_by(*order)
+    )
 
 
 def parts(snippet: str) -> list[Part]:
@@ -91,19 +98,17 @@ async def corrected(connection: AsyncConnection, query: str) -> str:
 
 
 _SIMILAR: Final = text("""
-    select asked, closest.word as said
-    from unnest(cast(:words as text[])) as asked
-    cross join lateral (
-        select word, shared / (cardinality(trigrams) + cardinality(word_trigrams(asked)) - shared) as similarity
-        from turn_words
-        cross join lateral (
-            select cast(count(*) as double precision) as shared
-            from unnest(trigrams) as of_word
-            where of_word = any (word_trigrams(asked))
+    select asked, said
+    from (
+        select distinct on (asked) asked, word as said, shared / (length(asked) + length(word) + 2 - shared) as similarity
+        from (
+            select asked, word, cast(count(*) as double precision) as shared
+            from unnest(cast(:words as text[])) as asked
+            cross join lateral word_trigrams(asked) as trigram
+            join turn_words using (trigram)
+            group by asked, word
         ) as counted
-        where trigrams && word_trigrams(asked)
-        order by similarity desc, word
-        limit 1
+        order by asked, similarity desc, word
     ) as closest
-    where similarity >= :similarity_min and closest.word <> asked
+    where similarity >= :similarity_min and said <> asked
 """).bindparams(bindparam("words", type_=ARRAY(Text)))
