@@ -154,7 +154,7 @@ async def test_without_keys_the_pages_are_open_and_say_so_to_this_machine_only(s
     async with pages(shown_url, **ANYBODY) as client:
         shown = await client.get("/")
     # A name of somebody else's that points to this machine (DNS rebinding).
-    async with pages(shown_url, "elsewhere.example", **ANYBODY) as client:
+    async with pages(shown_url, "127.0.0.1.elsewhere.example", **ANYBODY) as client:
         refused = [(await client.get(path)).status_code for path in ("/", "/v1/calls", "/live")]
 
     assert "open: no keys are set" in shown.text

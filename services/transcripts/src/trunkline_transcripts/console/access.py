@@ -33,9 +33,9 @@ class Access:
         self._left: dict[str, tuple[float, float]] = {}
         """By the key's name: requests left at a moment. As many entries as there are keys."""
 
-    def admit(self, given: str | None, host: str | None, scope: Scope, now_s: float) -> ApiKey:
+    def admit(self, given: str | None, scope: Scope, now_s: float) -> ApiKey:
         """Return the key that was given; raise `ProblemError` when it is none, lacks the scope or asks too often."""
-        key = self.anybody(host) if not self.keys else keys.find(self.keys, given) if given else None
+        key = keys.ANYBODY if not self.keys else keys.find(self.keys, given) if given else None
         if key is None:
             raise ProblemError(
                 Kind.UNAUTHORIZED, "Send Authorization: Bearer with a key of CONSOLE_API_KEYS."
@@ -73,7 +73,9 @@ def allowed(scope: Scope) -> Callable[..., Awaitable[ApiKey]]:
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
     ) -> ApiKey:
         access: Access = request.app.state.access
+        if not access.keys:
+            access.anybody(request.url.hostname)
         given = credentials.credentials if credentials else None
-        return access.admit(given, request.url.hostname, scope, time.monotonic())
+        return access.admit(given, scope, time.monotonic())
 
     return admitted

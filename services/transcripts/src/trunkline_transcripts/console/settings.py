@@ -1,5 +1,6 @@
 """Every variable that `trunkline console` reads."""
 
+import ipaddress
 from typing import Final
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -8,7 +9,7 @@ from trunkline_transcripts.console.keys import ApiKey, KeysError, read_keys
 from trunkline_transcripts.settings import DatabaseSettings
 
 SECRET_CHARS_MIN: Final = 32
-_LOOPBACK: Final = frozenset({"localhost", "::1"})
+_LOOPBACK: Final = frozenset({"localhost"})
 
 
 class ConsoleSettings(DatabaseSettings):
@@ -67,5 +68,10 @@ class ConsoleSettings(DatabaseSettings):
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address stays on this machine."""
-    return host in _LOOPBACK or host.startswith("127.")
+    """Tell whether a host name or address stays on this machine. A name that only begins like one does not."""
+    if host in _LOOPBACK:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
