@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import pytest
 
 from trunkline_transcripts.console.answers import Latency, Turn
-from trunkline_transcripts.console.days_queries import Day
+from trunkline_transcripts.console.day import Day
 from trunkline_transcripts.console.pages import figures, plots, timeline, waterfall
 
 

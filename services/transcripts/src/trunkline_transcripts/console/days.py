@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from trunkline_transcripts.console import days_queries
-from trunkline_transcripts.console.days_queries import Day
+from trunkline_transcripts.console.day import Day
 
 CHANGING_DAYS: Final = 2
 """Today, and yesterday: calls that began then may still go on."""

@@ -5,36 +5,14 @@ can be remembered (`days`).
 """
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 from sqlalchemy import ARRAY, ColumnElement, Double, Select, Table, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from trunkline_transcripts.console.day import UNDECIDED, Day
 from trunkline_transcripts.console.filters import of_the_call
 from trunkline_transcripts.tables import calls, transcription_usage, turns, usage
-
-UNDECIDED: Final = "live"
-"""Instead of an outcome: the call goes on, or its end is not stored."""
-
-
-class Day(NamedTuple):
-    """What happened on one day (UTC)."""
-
-    day: date
-    outcomes: dict[str, int]
-    """Calls that began, by outcome."""
-    talked_ms: int
-    interruptions: int
-    response_p50_ms: float | None
-    response_p95_ms: float | None
-    cost_usd: float
-    tokens: int
-    unpriced: int
-
-    @property
-    def calls(self) -> int:
-        """Calls that began."""
-        return sum(self.outcomes.values())
 
 
 async def day(connection: AsyncConnection, which: date, agent: str | None) -> Day:

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Final, NamedTuple
 
 from trunkline_common.call_events import Outcome
-from trunkline_transcripts.console.days_queries import UNDECIDED, Day
+from trunkline_transcripts.console.day import UNDECIDED, Day
 from trunkline_transcripts.console.pages import figures
 
 OUTCOMES: Final = (*(str(outcome) for outcome in Outcome), UNDECIDED)
