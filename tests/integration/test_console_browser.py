@@ -45,7 +45,7 @@ async def console(
         database_url = await postgres_server.create_database("console_browser", migrated_template)
         await console_world.store(database_url, shown_calls.everything(BEGAN))
         await console_world.store(
-            database_url, shown_calls.weeks(BEGAN - timedelta(hours=1), days=12, calls_a_day=6)
+            database_url, shown_calls.weeks(BEGAN - timedelta(hours=1), days=12, calls_a_day=3)
         )
         world = World(folder, nats.url, client, database_url)
         await world.make_stream()
@@ -143,6 +143,21 @@ async def test_calls_come_and_go_in_the_list_by_themselves(page: Page, console: 
     await console.world.publish(log[6:])
     await expect(row).to_contain_text("ended: caller-silent")
     await expect(page.locator("#now-count")).to_have_text("0")
+
+
+async def test_a_call_that_goes_on_shows_what_was_said_last(page: Page, console: Console) -> None:
+    log = shown_calls.everything(datetime.now(UTC), "CAlong")
+    database_url = console.world.database_url
+    await console_world.store(database_url, log[:6])
+    await page.goto("/calls/CAlong")
+    await expect(page.get_by_text("live", exact=True)).to_be_visible()
+    await console_world.store(database_url, log[6:])
+    await console.world.publish(log[6:])
+
+    last = page.get_by_role("listitem").filter(has_text="I will call you back. Goodbye.")
+    await expect(last).to_be_visible()
+    await expect(page.get_by_text("caller-silent", exact=True)).to_be_visible()
+    await expect(page.get_by_text("going on")).to_have_count(0)
 
 
 async def test_pages_follow_the_colours_of_the_system(page: Page) -> None:
