@@ -5,8 +5,11 @@ import os
 from collections.abc import AsyncIterator
 from typing import Any
 
+from infra import MS
 from optional_tools import path_of
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+expect.set_options(timeout=20_000 * 1000 * MS)
 
 # Reported by the browser itself, so that what a policy blocked is seen wherever it happens.
 _NOTE_VIOLATIONS = """
