@@ -12,10 +12,10 @@ export UV_COMPILE_BYTECODE := 1
 export UV_NO_PROGRESS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: chaos world help setup demo up call test check format bench lock clean
+.PHONY: metrics dashboards manifests chaos world help setup demo up call test check format bench lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.complete ## Install everything into .venv (the other targets do it by themselves)
 
@@ -28,9 +28,9 @@ up: .venv/.ready ## Run the whole system on this machine until Ctrl-C
 call: .venv/.ready ## Place one simulated call at the system that `make up` runs
 	@$(BIN)/trunkline call $(ARGS)
 
-# Three on two cores: whole calls take their real time, and mostly wait; they begin first, and the others run beside them.
+# Four on two cores: whole calls take their real time, and mostly wait; they begin first, and the others run beside them.
 test: .venv/.complete ## Run every test, on real servers of its own
-	@$(BIN)/pytest -n 3 --dist worksteal $(or $(ARGS),tests/e2e tests/integration tests/unit tests/test_rules.py)
+	@$(BIN)/pytest -n 4 --dist worksteal $(or $(ARGS),tests/e2e tests/integration tests/unit tests/test_rules.py)
 
 world: .venv/.complete ## Let simulated calls, and a tenth as many fleets, happen under every fault: SEEDS=50000; a seed that fails is printed
 	@TRUNKLINE_WORLD_SEEDS=$(or $(SEEDS),10000) TRUNKLINE_FLEET_SEEDS=$$(( $(or $(SEEDS),10000) / 10 )) \
@@ -42,16 +42,25 @@ chaos: .venv/.complete ## Kill, hang, drain and cut real processes under live ca
 check: .venv/.complete ## Format, lint, types, import contracts, house rules: what CI runs
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy libs services tests bench chaos
+	$(BIN)/mypy libs services tests bench chaos deploy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/test_rules.py
 	$(UV) lock --check
+
+metrics: .venv/.complete ## Write docs/metrics.md anew from the code
+	@$(BIN)/python -m trunkline_local.metrics_page > docs/metrics.md
+
+dashboards: .venv/.complete ## Write the dashboards of Grafana anew from deploy/grafana/*.py
+	@$(BIN)/python -m deploy.grafana
+
+manifests: .venv/.complete ## Write the copies in deploy/k8s anew: rules, dashboards, the users of NATS
+	@$(BIN)/python deploy/k8s/generate.py
 
 format: .venv/.complete ## Put every file into the house format
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: .venv/.complete ## Measure: ARGS=truncation, model_drops, rotation, call_log, store_rate, catch_up, console_api or audio_parts and its options
+bench: .venv/.complete ## Measure: ARGS=truncation, model_drops, rotation, call_log, store_rate, catch_up, console_api, audio_parts, scaling or sizes and its options
 	@$(BIN)/python -m bench.$(or $(ARGS),truncation)
 
 lock: $(UV) ## Lock dependencies anew after a change in a pyproject.toml

@@ -30,11 +30,11 @@ from trunkline_common.call_events import (
     CallStarted,
     Envelope,
     ModelConnected,
-    Outcome,
     TurnLatency,
     Usage,
 )
 from trunkline_common.frames import Fence
+from trunkline_common.verdict import Outcome
 from trunkline_local.nats_server import NatsServer
 from trunkline_local.postgres_server import PostgresServer
 from trunkline_local.processes import Process, free_port, trunkline

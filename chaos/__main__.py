@@ -17,8 +17,9 @@ from typing import Any, Final
 
 import click
 
-from chaos import checker, recorded, report
+from chaos import checker, recorded, report, schedule
 from chaos.faults import FAULTS
+from chaos.figures import figures
 from chaos.rehearsal import Settings, rehearse
 from chaos.strike import NoLiveCallsError
 from trunkline_local.processes import ProcessError
@@ -51,6 +52,16 @@ def _read_faults(_ctx: click.Context, _param: click.Parameter, value: str) -> tu
 )
 @click.option("--workers", default=2, show_default=True)
 @click.option("--gateways", default=2, show_default=True)
+@click.option(
+    "--pause",
+    "pause_s",
+    nargs=2,
+    type=click.FloatRange(0.0, 60.0),
+    default=schedule.PAUSE_S,
+    show_default=True,
+    metavar="MIN MAX",
+    help="Seconds between the faults; 0.3 1 for many in a short time.",
+)
 @click.option(
     "--keep", type=click.Path(path_type=Path, file_okay=False), help="Keep history, logs and sound."
 )
@@ -100,9 +111,11 @@ def _run(settings: Settings, folder: Path, json_file: Path | None, gaps: bool) -
 def _judge(folder: Path, json_file: Path | None, gaps: bool) -> int:
     run = recorded.read(folder)
     violations = checker.check(run)
-    found = report.figures(run, violations)
-    click.echo("\n" + report.text(run, found, violations))
-    told = json.dumps(report.as_json(recorded.settings(folder), run, found, violations, gaps=gaps), indent=1)
+    of_all, found = report.totals(run), figures(run, violations)
+    click.echo("\n" + report.text(of_all, found, violations))
+    told = json.dumps(
+        report.as_json(recorded.settings(folder), of_all, found, violations, gaps=gaps), indent=1
+    )
     for path in (folder / "report.json", json_file):
         if path is not None:
             path.write_text(told)

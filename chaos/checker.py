@@ -1,7 +1,7 @@
 """Pure: was anything lost, repeated or cut off? Each check is named, and each violation says where.
 
 A caller's line counts as understood when the model's last session that knows anything of the call knows it: a session
-that follows another is told what the one before knew.
+that follows another is told what the one before knew. A line that no stream carried is told apart: see `carried.py`.
 """
 
 from collections import Counter, defaultdict
@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from chaos import gaps, hearing
+from chaos import carried, gaps, hearing
 from chaos.evidence import Call, EventKey, Run, Said
 from trunkline_simulators import recordings
 
 END_PART: Final = 0.3
 """Of a line: whoever heard this part of it twice heard its end twice. A beginning may be heard again."""
 
+
+UNSEEN_MS: Final = 1_500
+"""Until a worker that was struck is known to be lost, and another one has the call."""
 
 EARLY_MS: Final = 3_000
 """Twilio's question may have waited so long for the answer with which a call's clock begins."""
@@ -56,7 +59,9 @@ def _found_in(run: Run, call: Call) -> Iterator[tuple[str, _Found]]:
         for found in find(call):
             if given_up is None or found.to_ms < call.at_ms(given_up.at_ns):
                 yield name, found
-    if given_up is not None:
+    if given_up is None:
+        yield from ((NO_END, found) for found in end_not_stored(run, call))
+    else:
         yield from ((NO_FALLBACK, found) for found in fallback_not_heard(call))
 
 
@@ -68,24 +73,43 @@ def fallback_not_heard(call: Call) -> Iterator[_Found]:
 
 
 def ended_otherwise(call: Call) -> Iterator[_Found]:
-    """A call that was connected ended by the caller's will, and Postgres says so."""
+    """A call that was connected ended by the caller's will."""
     if call.connected_ms is None:
         return
     # Whoever gives up does so for what happened, or did not, since the last turn began.
     since_ms = gaps.dues(call)[-1].turn_ms
     if not call.script_finished or call.end_reason != "caller-hung-up":
         yield _Found(f"ended by {call.end_reason}", since_ms, call.over_ms)
-    elif call.outcome != "success":
-        yield _Found(f"ended well, and Postgres has the outcome {call.outcome}", since_ms, call.over_ms)
     elif call.sentences:
         yield _Found("TwiML spoke in the middle of it", since_ms, call.over_ms)
 
 
+def ended_well(call: Call) -> bool:
+    """Return whether the caller had a connected call until the end of the conversation."""
+    return call.connected_ms is not None and call.script_finished and call.end_reason == "caller-hung-up"
+
+
+def nobody_saw_the_end(run: Run, call: Call) -> bool:
+    """Return whether the caller hung up without a stream, or just after the call's worker was struck.
+
+    Nobody is told of the one, and who is told of the other may be dead: the call is closed as `end-unknown` hours later.
+    """
+    without_a_stream = any(span.to_ms >= call.over_ms for span in call.streamless)
+    just_before = (call.at_ms(each.at_ns) for each in run.strikes_on(call.sid))
+    return without_a_stream or any(call.over_ms - UNSEEN_MS <= at_ms <= call.over_ms for at_ms in just_before)
+
+
+def end_not_stored(run: Run, call: Call) -> Iterator[_Found]:
+    """Postgres knows how a call ended, if anybody of us does."""
+    if ended_well(call) and call.outcome != "success" and not nobody_saw_the_end(run, call):
+        yield _Found(f"ended well, and Postgres has the outcome {call.outcome}", call.over_ms, call.over_ms)
+
+
 def line_not_understood(call: Call) -> Iterator[_Found]:
-    """Every line that the caller said is known to the model."""
+    """Every line that the caller said, and a stream carried, is known to the model."""
     known = Counter(next((session for session in reversed(call.knows) if session), ()))
     for said, until_ms in _turns(call):
-        if not known[said.line]:
+        if not known[said.line] and carried.cut_by(call, said) is None:
             yield _Found(f"{said.line} is unknown at the end", said.from_ms, until_ms)
 
 
@@ -103,17 +127,19 @@ def line_understood_twice(call: Call) -> Iterator[_Found]:
 
 
 def line_not_stored_once(call: Call) -> Iterator[_Found]:
-    """Postgres has each of the caller's lines once."""
+    """Postgres has each of the caller's lines once; one that was cut at most once."""
     stored = Counter(call.row_texts)
     for said, until_ms in _turns(call):
         times = stored[recordings.utterance(said.line).text]
-        if times != 1:
+        if times > 1 or (not times and carried.cut_by(call, said) is None):
             yield _Found(f"{said.line} has {times} rows", said.from_ms, until_ms)
 
 
 def answer_not_heard(call: Call) -> Iterator[_Found]:
-    """Every answer was heard to its end before the caller went on."""
+    """Every answer was heard to its end before the caller went on; to what was cut, nothing need be answered."""
     for due in gaps.dues(call):
+        if due.is_cut:
+            continue
         # Where a call was cut off, nothing more can be said about its last answer.
         if not due.is_whole and (call.script_finished or due.to_ms != call.over_ms):
             share = gaps.covered(due.line, due.heard)
@@ -121,8 +147,8 @@ def answer_not_heard(call: Call) -> Iterator[_Found]:
 
 
 def answer_heard_twice(call: Call) -> Iterator[_Found]:
-    """No answer's end was heard a second time."""
-    for line in {piece.line for piece in call.heard}:
+    """No answer's end was heard a second time; several lines may be answered by the same apology."""
+    for line in {piece.line for piece in call.heard} - {recordings.reply(None).id}:
         first, last = hearing.loud_ms(line)
         end_begins = last - END_PART * (last - first)
         heard_end = [
@@ -206,6 +232,7 @@ CALL_CHECKS: Final[dict[str, Callable[[Call], Iterator[_Found]]]] = {
     "answer out of date": answer_out_of_date,
 }
 NO_FALLBACK: Final = "fallback not heard"
+NO_END: Final = "end not stored"
 RUN_CHECKS: Final[dict[str, Callable[[Run], Iterator[str]]]] = {
     "call turned away": call_turned_away,
     "result missing": result_missing,
@@ -215,7 +242,7 @@ RUN_CHECKS: Final[dict[str, Callable[[Run], Iterator[str]]]] = {
     "service ended alone": service_ended_alone,
     "drain failed": drain_failed,
 }
-NAMES: Final = (*CALL_CHECKS, NO_FALLBACK, *RUN_CHECKS)
+NAMES: Final = (*CALL_CHECKS, NO_FALLBACK, NO_END, *RUN_CHECKS)
 """Of all checks."""
 
 

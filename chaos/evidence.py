@@ -33,6 +33,8 @@ class Strike:
     """While it lasted no call could begin."""
     gives_up: bool = False
     """It lasted so long that the calls under way were given up."""
+    takes_streams: bool = False
+    """Calls lose their stream by it, without our will."""
     detected_ns: int | None = None
     """When a gateway's log says that it found the worker lost."""
 
@@ -44,6 +46,21 @@ class Said:
     line: str
     from_ms: int
     to_ms: int
+
+
+class Span(NamedTuple):
+    """A stretch of a call; ms since it was answered."""
+
+    from_ms: int
+    to_ms: int
+
+
+class Unheard(NamedTuple):
+    """When what a caller said reached nobody, and the number of the strike that did it; ms since the answer."""
+
+    from_ms: int
+    to_ms: int
+    strike: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +76,9 @@ class Call:
     script_finished: bool = True
     sentences: Sequence[str] = ()
     """What TwiML told the caller, such as that we are sorry."""
+    streamless: Sequence[Span] = ()
+    """From a stream's end to the `start` of the next one."""
+    unheard: Sequence[Unheard] = ()
     said: Sequence[Said] = ()
     heard: Sequence[Piece] = ()
     knows: Sequence[Sequence[str | None]] = ()
@@ -89,6 +109,8 @@ class Run:
     undrained: Sequence[str] = ()
     """Services whose drain did not end with exit code 0."""
     stale_frames_refused: int = 0
+    harness_late_ms: Sequence[float] = ()
+    """Each time that the proxies, through which everything runs, stood still for long."""
     lost_callers: Sequence[str] = ()
     """Calls that began and left no result."""
     _strikes_by_call: dict[str, list[Strike]] = field(init=False, repr=False, compare=False)

@@ -18,6 +18,7 @@ HANG_S: Final = (2.5, 5.0)
 """Longer than every detection, so that the victim wakes up to find itself replaced."""
 NODE_HANG_S: Final = (6.0, 8.0)
 """Longer than anybody waits for a node, so that all have moved to others."""
+POSTGRES_HANG_S: Final = (5.0, 5.0)
 AWAY_S: Final = (10.0, 10.0)
 AWAY_LONG_S: Final = (60.0, 60.0)
 """Three times what a gateway lets a caller wait."""
@@ -53,6 +54,10 @@ class Fault:
     """While it lasts no call can begin."""
     gives_up: bool = False
     """It lasts so long that its calls are given up: they hear the fallback, and end with it."""
+    takes_streams: bool = False
+    """Calls lose their stream without our will: see `carried.py`."""
+    target_is_ours: bool = False
+    """Judged is our part of the gap: Twilio takes its time to find the next stream."""
     about: str = ""
 
 
@@ -114,8 +119,28 @@ async def _restart_postgres(fleet: Fleet, _victim: str) -> None:
     await fleet.wait_until_ready()
 
 
+async def _freeze_postgres(fleet: Fleet, _victim: str) -> None:
+    await fleet.postgres.freeze()
+
+
+async def _thaw_postgres(fleet: Fleet, _victim: str) -> None:
+    fleet.postgres.thaw()
+
+
+async def _await_all(fleet: Fleet, _victim: str) -> None:
+    await fleet.wait_until_ready()
+
+
 async def _cut_twilio(fleet: Fleet, _victim: str) -> None:
     fleet.front.cut()
+
+
+async def _swallow_twilio(fleet: Fleet, _victim: str) -> None:
+    fleet.front.swallow()
+
+
+async def _let_twilio_through(fleet: Fleet, _victim: str) -> None:
+    fleet.front.heal()
 
 
 def _cut(server: str) -> Act:
@@ -171,9 +196,15 @@ FAULTS: Final = {
         "worker", AT_ONCE_S, _nothing, _retire, _replace, 0.1, about="rolling deploy: SIGTERM"
     ),
     "gateway-kill": Fault(
-        "gateway", AT_ONCE_S, _kill, _await_next, gap_max_s=0.3, about="SIGKILL, started again"
+        *("gateway", AT_ONCE_S, _kill, _await_next),
+        gap_max_s=0.3,
+        takes_streams=True,
+        target_is_ours=True,
+        about="SIGKILL, started again",
     ),
-    "gateway-hang": Fault("gateway", HANG_S, _freeze, _thaw, about="SIGSTOP, then SIGCONT"),
+    "gateway-hang": Fault(
+        "gateway", HANG_S, _freeze, _thaw, takes_streams=True, about="SIGSTOP, then SIGCONT"
+    ),
     "gateway-drain": Fault(
         "gateway", AT_ONCE_S, _nothing, _retire, _replace, 0.1, about="rolling deploy: SIGTERM"
     ),
@@ -199,6 +230,12 @@ FAULTS: Final = {
     "postgres-away": Fault(
         "postgres", AWAY_S, _kill_postgres, _restart_postgres, gap_max_s=0.1, about="for 10 s"
     ),
+    "postgres-hang": Fault(
+        *("postgres", POSTGRES_HANG_S, _freeze_postgres, _await_all),
+        end=_thaw_postgres,
+        gap_max_s=0.1,
+        about="all its processes SIGSTOP, then SIGCONT",
+    ),
     "worker-nats-cut": Fault(
         "worker", AT_ONCE_S, _cut("nats"), _await_next, about="its NATS connection is reset"
     ),
@@ -211,7 +248,16 @@ FAULTS: Final = {
     "gateway-nats-blackhole": Fault(
         "gateway", HANG_S, _swallow("nats"), _let_through("nats"), about="nothing arrives, both ways"
     ),
-    "twilio-cut": Fault("front", AT_ONCE_S, _cut_twilio, _nothing, about="every media socket is reset"),
+    "twilio-cut": Fault(
+        *("front", AT_ONCE_S, _cut_twilio, _nothing),
+        takes_streams=True,
+        about="every media socket is reset",
+    ),
+    "twilio-blackhole": Fault(
+        *("front", HANG_S, _swallow_twilio, _let_twilio_through),
+        takes_streams=True,
+        about="nothing arrives, both ways",
+    ),
     "model-cut": Fault("worker", AT_ONCE_S, _cut("model"), _nothing, about="its model sockets are reset"),
     "model-blackhole": Fault(
         "worker", HANG_S, _swallow("model"), _let_through("model"), about="its model sockets fall silent"

@@ -2,15 +2,20 @@
 
 The agent's voice is due from the end of a caller's line until its answer was heard to the end, and from the start of
 the stream until the greeting was. Only the agent's own lines count: a comfort sound fills a silence, but ends no gap.
+A turn whose line was cut counts for nothing, see `carried.py`.
+
+Where a fault takes the stream, a part of the gap is Twilio's: from the stream's end until it has sent `start` on the next
+one. *Our part* is what is left of a gap when the time in which Twilio had no stream is taken off: nothing, if nothing of
+the agent's was owed when the new stream started, and it was on time afterwards.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median_low
 from typing import Final, Literal
 
-from chaos import hearing
+from chaos import carried, hearing
 from chaos.evidence import Call, Run, Strike
 from chaos.hearing import Piece
 from trunkline_simulators import recordings
@@ -26,6 +31,9 @@ WHOLE: Final = 0.85
 TOLERANCE_MS: Final = 150
 """What an answer may be late by without anybody's fault, on a busy machine."""
 
+QUIET_MIN: Final = 5
+"""Waits for one line: the median of fewer varies as much as they do."""
+
 EDGE_MS: Final = 2 * hearing.FRAME_MS
 """How much the two ends of a stretch may be off by."""
 
@@ -35,6 +43,8 @@ class Silence:
     """Nothing of the agent's was heard, though it was due; `inside` an answer that had begun."""
 
     kind: Kind
+    line: str
+    """Of the agent's."""
     from_ms: int
     to_ms: int
     turn_ms: int
@@ -59,6 +69,8 @@ class Due:
     """When the caller next spoke, or the call was over."""
     heard: Sequence[Piece]
     """Whatever of the agent's was heard in that time."""
+    is_cut: bool
+    """The line that it answers was cut: nobody can say what is due."""
 
     @property
     def is_whole(self) -> bool:
@@ -70,13 +82,24 @@ def dues(call: Call) -> list[Due]:
     """Return every answer that was due in a call, the greeting first; none in one that was never connected."""
     if call.connected_ms is None:
         return []
-    begins: list[tuple[str, Kind, int, int]] = [(recordings.greeting().id, "greeting", 0, call.connected_ms)]
-    begins += [(recordings.reply(said.line).id, "reply", said.from_ms, said.to_ms) for said in call.said]
+    begins: list[tuple[str, Kind, int, int, bool]] = [
+        (recordings.greeting().id, "greeting", 0, call.connected_ms, False)
+    ]
+    begins += [
+        (
+            recordings.reply(said.line).id,
+            "reply",
+            said.from_ms,
+            said.to_ms,
+            carried.cut_by(call, said) is not None,
+        )
+        for said in call.said
+    ]
     ends = [*(said.from_ms for said in call.said), call.over_ms]
     found = []
-    for (line, kind, turn_ms, from_ms), to_ms in zip(begins, ends, strict=True):
+    for (line, kind, turn_ms, from_ms, is_cut), to_ms in zip(begins, ends, strict=True):
         heard = [piece for piece in call.heard if from_ms <= (piece.from_ms + piece.to_ms) / 2 < to_ms]
-        found.append(Due(line, kind, turn_ms, from_ms, to_ms, heard))
+        found.append(Due(line, kind, turn_ms, from_ms, to_ms, heard, is_cut))
     return found
 
 
@@ -92,44 +115,55 @@ def covered(line: str, heard: Sequence[Piece]) -> float:
 
 
 def silences(call: Call) -> list[Silence]:
-    """Return every silence in which the agent's voice was due."""
+    """Return every silence in which the agent's voice was due; none of a turn whose line was cut."""
     found = []
     for due in dues(call):
+        if due.is_cut:
+            continue
         cursor, kind = due.from_ms, due.kind
         for piece in due.heard:
             if piece.from_ms - cursor > EDGE_MS:
-                found.append(Silence(kind, cursor, piece.from_ms, due.turn_ms))
+                found.append(Silence(kind, due.line, cursor, piece.from_ms, due.turn_ms))
             cursor, kind = max(cursor, piece.to_ms), "inside"
         if not due.is_whole and due.to_ms - cursor > EDGE_MS:
-            found.append(Silence(kind, cursor, due.to_ms, due.turn_ms))
+            found.append(Silence(kind, due.line, cursor, due.to_ms, due.turn_ms))
     return found
 
 
-Usual = Mapping[Kind, float]
-"""How long each kind of silence lasts, in ms, where nothing is wrong."""
+Usual = Mapping[str, float]
+"""How long, in ms, each of the agent's lines is waited for where nothing is wrong."""
 
 
 def usual(run: Run) -> Usual:
-    """Return the median of the silences that no fault is near."""
-    everywhere: dict[Kind, list[int]] = defaultdict(list)
-    quiet: dict[Kind, list[int]] = defaultdict(list)
+    """Return the medians of the waits that no fault is near; where those are few, the lower quartile of all.
+
+    For each line, because recordings begin and end with silences of their own, which differ by up to 100 ms.
+    """
+    everywhere: dict[str, list[int]] = defaultdict(list)
+    quiet: dict[str, list[int]] = defaultdict(list)
     for call in run.calls:
         for silence in silences(call):
-            everywhere[silence.kind].append(silence.length_ms)
+            if silence.kind != "inside":
+                everywhere[silence.line].append(silence.length_ms)
         for silence in _unhurt(run, call):
-            quiet[silence.kind].append(silence.length_ms)
-    # When faults are everywhere, most silences are still not longer for it.
-    found: dict[Kind, float] = {"inside": 0.0}
-    waits: tuple[Kind, ...] = ("greeting", "reply")
-    for kind in waits:
-        found[kind] = median(quiet[kind] or everywhere[kind] or [0])
-    return found
+            if silence.kind != "inside":
+                quiet[silence.line].append(silence.length_ms)
+    # When faults are everywhere, many silences are still not longer for it.
+    return {
+        line: median_low(quiet[line]) if len(quiet[line]) >= QUIET_MIN else sorted(lengths)[len(lengths) // 4]
+        for line, lengths in everywhere.items()
+    }
+
+
+def usual_ms(usual: Usual, silence: Silence) -> float:
+    """Return how long this silence would usually be: inside an answer, not at all."""
+    return 0.0 if silence.kind == "inside" else usual[silence.line]
 
 
 def unhurt_ms(run: Run, usual: Usual) -> list[float]:
     """Return by how much the silences that no fault is near exceed the usual: what this machine adds by itself."""
     return [
-        max(silence.length_ms - usual[silence.kind], 0.0)
+        max(silence.length_ms - usual_ms(usual, silence), 0.0)
         for call in run.calls
         for silence in _unhurt(run, call)
     ]
@@ -141,29 +175,45 @@ def gap_ms(run: Run, usual: Usual, strike: Strike, call: Call, *, is_after: bool
     With `is_after`, only from when the fault was over.
     """
     worst = 0.0
-    for silence in silences(call):
-        if _to_blame(run, call, silence, usual[silence.kind]) != strike:
-            continue
-        excess = silence.length_ms - usual[silence.kind]
-        if is_after:
-            excess = min(excess, silence.to_ms - call.at_ms(strike.healing_ns))
-        worst = max(worst, excess)
+    for silence, excess in _blamed(run, usual, strike, call):
+        counts = min(excess, silence.to_ms - call.at_ms(strike.healing_ns)) if is_after else excess
+        worst = max(worst, counts)
     return worst
 
 
-def _to_blame(run: Run, call: Call, silence: Silence, usual_ms: float) -> Strike | None:
-    """Return the first strike since the turn began, or else the one before.
+def own_gap_ms(run: Run, usual: Usual, strike: Strike, call: Call) -> float:
+    """Return our part of the worst gap that this strike is to blame for."""
+    worst = 0.0
+    for silence, excess in _blamed(run, usual, strike, call):
+        due_ms = silence.from_ms + usual_ms(usual, silence)
+        twilios = sum(
+            max(min(span.to_ms, silence.to_ms) - max(span.from_ms, due_ms), 0.0) for span in call.streamless
+        )
+        worst = max(worst, excess - twilios)
+    return worst
 
+
+def _blamed(run: Run, usual: Usual, strike: Strike, call: Call) -> Iterator[tuple[Silence, float]]:
+    """Yield each silence that this strike is to blame for, and by how much it exceeds the usual."""
+    for silence in silences(call):
+        if _to_blame(run, call, silence, usual_ms(usual, silence)) == strike:
+            yield silence, silence.length_ms - usual_ms(usual, silence)
+
+
+def _to_blame(run: Run, call: Call, silence: Silence, usual_ms: float) -> Strike | None:
+    """Return the last strike before the voice was overdue, if it came since the turn began or its aftermath lasts.
+
+    The last: a strike comes when the one before it is healed, and the call in the hands of whom it strikes.
     A strike that came when the voice was overdue already is not to blame.
     """
     overdue_ms = silence.from_ms + usual_ms + TOLERANCE_MS
     before = [each for each in run.strikes_on(call.sid) if call.at_ms(each.at_ns) <= overdue_ms]
-    within = [each for each in before if call.at_ms(each.at_ns) >= silence.turn_ms]
-    if within:
-        return within[0]
-    if before and call.at_ms(before[-1].healed_ns) + AFTERMATH_S * 1000 >= silence.from_ms:
-        return before[-1]
-    return None
+    if not before:
+        return None
+    last = before[-1]
+    is_since = call.at_ms(last.at_ns) >= silence.turn_ms
+    lasts = call.at_ms(last.healed_ns) + AFTERMATH_S * 1000 >= silence.from_ms
+    return last if is_since or lasts else None
 
 
 def _unhurt(run: Run, call: Call) -> list[Silence]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from chaos import callers, hearing, history, stored
+from chaos import callers, carried, hearing, history, stored
 from chaos.evidence import Call, Run, Said, Strike
 from chaos.faults import FAULTS
 from chaos.hearing import Piece
@@ -33,9 +33,10 @@ def read(folder: Path) -> Run:
     over = [line for line in printed if line["event"] == "call-over"]
     began = {line["call_sid"] for line in printed if line["event"] == "call-began"}
     kept = stored.read(folder)
+    strikes = _strikes(lines, _detections(folder, lines))
     return Run(
-        strikes=_strikes(lines, _detections(folder, lines)),
-        calls=_calls(folder, over, kept),
+        strikes=strikes,
+        calls=_calls(folder, over, kept, strikes),
         events=kept.events,
         rows=kept.rows,
         ended_alone=list(_ended_alone(lines)),
@@ -45,6 +46,7 @@ def read(folder: Path) -> Run:
             if line["event"] == "retired" and line["code"] != 0
         ],
         stale_frames_refused=_stale_frames(lines),
+        harness_late_ms=[line["ms"] for line in lines if line["event"] == "harness-late"],
         lost_callers=sorted(began - {line["call_sid"] for line in over}),
     )
 
@@ -72,6 +74,7 @@ def _strikes(lines: Sequence[Line], detections: Mapping[str, Sequence[int]]) -> 
             healed_ns=later["healed", line["number"]],
             turns_away=FAULTS[line["fault"]].turns_away,
             gives_up=FAULTS[line["fault"]].gives_up,
+            takes_streams=FAULTS[line["fault"]].takes_streams,
             detected_ns=min((at for at in detections[line["id"]] if at >= line["at_ns"]), default=None),
         )
         for line in lines
@@ -109,7 +112,9 @@ def _stale_frames(lines: Sequence[Line]) -> int:
     return sum(newest.values())
 
 
-def _calls(folder: Path, over: Sequence[dict[str, Any]], kept: Stored) -> list[Call]:
+def _calls(
+    folder: Path, over: Sequence[dict[str, Any]], kept: Stored, strikes: Sequence[Strike]
+) -> list[Call]:
     known: dict[str, list[str | None]] = defaultdict(list)
     for each in openai_ledger.read(folder / "recordings"):
         known[each.session_id].append(each.utterance)
@@ -129,6 +134,7 @@ def _calls(folder: Path, over: Sequence[dict[str, Any]], kept: Stored) -> list[C
             line,
             _trace(folder / "recordings" / f"{line['call_sid']}.jsonl"),
             pieces,
+            [strike for strike in strikes if line["call_sid"] in strike.calls],
             knows=[known[session_id] for session_id in sessions[line["call_sid"]]],
             outcome=outcomes.get(line["call_sid"]),
             row_texts=texts[line["call_sid"]],
@@ -143,23 +149,31 @@ def _heard(path: Path) -> list[Piece]:
     return hearing.pieces(both[:, 1])
 
 
-def _call(line: dict[str, Any], trace: Trace, heard: list[Piece], **more: Any) -> Call:
+def _call(
+    line: dict[str, Any], trace: Trace, heard: list[Piece], strikes: Sequence[Strike], **more: Any
+) -> Call:
     answered_ns = _answered_ns(trace)
 
     def ms(at_ns: int) -> int:
         return (at_ns - answered_ns) // 1_000_000
 
-    started = [each["at_ns"] for each in trace if each["event"] == "stream-started"]
+    started, ended = (
+        [ms(each["at_ns"]) for each in trace if each["event"] == event]
+        for event in ("stream-started", "stream-ended")
+    )
+    streamless = carried.streamless(started, ended)
     return Call(
         sid=line["call_sid"],
         answered_ns=answered_ns,
-        connected_ms=ms(started[0]) if started else None,
+        connected_ms=started[0] if started else None,
         over_ms=ms(next(each["at_ns"] for each in trace if each["event"] == "ended")),
         end_reason=line["end_reason"],
         script_finished=line["script_finished"],
         sentences=line["said"],
         said=list(_said(trace, ms)),
         heard=heard,
+        streamless=streamless,
+        unheard=list(carried.unheard(streamless, strikes, answered_ns)),
         clock_late_ms=line["clock_late_ms"],
         **more,
     )

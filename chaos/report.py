@@ -1,97 +1,70 @@
-"""The figures of a run: a table with a line for each fault, the violations, and the same as JSON."""
+"""The report of a run, or of several: a table with a line for each fault, the violations, and the same as JSON."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from chaos.checker import NAMES, NO_FALLBACK, Violation
+from chaos.checker import NAMES, Violation, ended_well, nobody_saw_the_end
 from chaos.evidence import Run
 from chaos.faults import FAULTS
-from chaos.gaps import gap_ms, unhurt_ms, usual
-
-DROPPED = "call ended otherwise"
-LOST = ("line not understood", "answer not heard")
-TWICE = ("line understood twice", "answer heard twice", "answer out of date")
+from chaos.figures import FaultFigures, percentile
+from chaos.gaps import unhurt_ms, usual
 
 VIOLATIONS_SHOWN_MAX = 20
 """On the screen; the JSON has all."""
 
 
 @dataclass(frozen=True, slots=True)
-class FaultFigures:
-    """What one kind of fault did to the calls that it hit. Times are in ms."""
+class Totals:
+    """What is told of all calls together; the lists are in ms, and tell what the machine adds by itself."""
 
-    fault: str
-    strikes: int
-    calls_hit: int
-    calls_dropped: int
-    lines_lost: int
-    lines_twice: int
-    gap_p50_ms: float | None
-    gap_p99_ms: float | None
-    gap_max_ms: float | None
-    gap_target_ms: float | None
-    detected_p50_ms: float | None
-    drop_bound_percent: float | None
-    """With 95 % confidence fewer strikes than this drop a call, if none of these did: 3/n."""
-
-    @property
-    def is_on_target(self) -> bool:
-        """Whether the 99th percentile of the gaps is what it may be."""
-        return self.gap_target_ms is None or self.gap_p99_ms is None or self.gap_p99_ms <= self.gap_target_ms
+    calls: int
+    calls_turned_away: int
+    events: int
+    rows: int
+    stale_frames_refused: int
+    ends_unseen: int
+    """Calls that ended well in a moment in which nobody of us could see it, and of whose end Postgres does not know."""
+    unhurt_ms: Sequence[float]
+    """By how much silences that no fault is near exceed the usual."""
+    callers_late_ms: Sequence[float]
+    """The worst moment of each caller's clock."""
+    harness_late_ms: Sequence[float]
+    """Each time that the proxies stood still for long."""
 
 
-def figures(run: Run, violations: Sequence[Violation]) -> list[FaultFigures]:
-    """Return the figures of every kind of fault that struck, in the order of the catalogue."""
-    calls = {call.sid: call for call in run.calls}
-    waits_usually = usual(run)
-    found = []
-    for name, fault in FAULTS.items():
-        strikes = [strike for strike in run.strikes if strike.fault == name]
-        if not strikes:
-            continue
-        numbers = {strike.number for strike in strikes}
-        laid = [each for each in violations if each.strike in numbers]
-        waits = [
-            gap_ms(run, waits_usually, strike, calls[sid], is_after=fault.gap_is_after)
-            for strike in strikes
-            for sid in strike.calls
-            if sid in calls
-        ]
-        found_after = [
-            (each.detected_ns - each.at_ns) / 1e6 for each in strikes if each.detected_ns is not None
-        ]
-        dropped = {each.call_sid for each in laid if each.check in (DROPPED, NO_FALLBACK)}
-        found.append(
-            FaultFigures(
-                fault=name,
-                strikes=len(strikes),
-                calls_hit=len(waits),
-                calls_dropped=len(dropped),
-                lines_lost=sum(each.check in LOST for each in laid),
-                lines_twice=sum(each.check in TWICE for each in laid),
-                gap_p50_ms=percentile(waits, 0.5),
-                gap_p99_ms=percentile(waits, 0.99),
-                gap_max_ms=max(waits, default=None),
-                gap_target_ms=None if fault.gap_max_s is None else fault.gap_max_s * 1000,
-                detected_p50_ms=percentile(found_after, 0.5),
-                drop_bound_percent=None if dropped else zero_failures_bound(len(strikes)) * 100,
-            )
-        )
-    return found
+def totals(run: Run) -> Totals:
+    """Return what is told of a run's calls."""
+    return Totals(
+        calls=len(run.calls),
+        calls_turned_away=sum(call.connected_ms is None for call in run.calls),
+        events=len(run.events),
+        rows=len(run.rows),
+        stale_frames_refused=run.stale_frames_refused,
+        ends_unseen=sum(
+            ended_well(call) and call.outcome != "success" and nobody_saw_the_end(run, call)
+            for call in run.calls
+        ),
+        unhurt_ms=unhurt_ms(run, usual(run)),
+        callers_late_ms=[call.clock_late_ms for call in run.calls],
+        harness_late_ms=run.harness_late_ms,
+    )
 
 
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """Return the smallest value that at least this share of all do not exceed; None of none."""
-    ordered = sorted(values)
-    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else None
+def added(several: Sequence[Totals]) -> Totals:
+    """Return the totals of several runs as if they were of one."""
+    parts: dict[str, Any] = {}
+    for field in fields(Totals):
+        values = [getattr(each, field.name) for each in several]
+        is_list = field.name.endswith("_ms")
+        parts[field.name] = [one for each in values for one in each] if is_list else sum(values)
+    return Totals(**parts)
 
 
-def zero_failures_bound(tries: int) -> float:
-    """Return the rate of failures that zero in so many tries rule out with 95 % confidence (the rule of three)."""
-    return min(3 / tries, 1.0)
+def totals_from_json(told: dict[str, Any]) -> Totals:
+    """Return the totals that `as_json` told; raises KeyError for a report that an older version wrote."""
+    return Totals(**{field.name: told[field.name] for field in fields(Totals)})
 
 
 def has_failed(found: Sequence[FaultFigures], violations: Sequence[Violation], *, gaps: bool = True) -> bool:
@@ -99,32 +72,22 @@ def has_failed(found: Sequence[FaultFigures], violations: Sequence[Violation], *
     return bool(violations) or (gaps and not all(each.is_on_target for each in found))
 
 
-def text(run: Run, found: Sequence[FaultFigures], violations: Sequence[Violation]) -> str:
+def text(of_all: Totals, found: Sequence[FaultFigures], violations: Sequence[Violation]) -> str:
     """Return the report as lines for a terminal."""
-    header = (
-        "fault", "n", "calls", "dropped", "lost", "twice", "gap p50", "p99", "max", "target", "found", "drops <",
-    )  # fmt: skip
-    rows = [header, *(_row(each) for each in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    noise, late, stood = of_all.unhurt_ms, of_all.callers_late_ms, of_all.harness_late_ms
     lines = [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    turned_away = sum(call.connected_ms is None for call in run.calls)
-    noise = unhurt_ms(run, usual(run))
-    late = percentile([call.clock_late_ms for call in run.calls], 0.99)
-    lines += [
+        *_table(found),
         "",
-        "Gaps in ms, of the calls that were hit, beyond what is usual; a ! is over its target. "
-        "drops <: 95 % bound, 3/n.",
-        f"Where nothing was wrong: n {len(noise)}, p50 {_ms(percentile(noise, 0.5))}, "
-        f"p99 {_ms(percentile(noise, 0.99))}; callers' clocks late by {_ms(late)} at p99: "
-        "what this machine adds.",
-        f"{len(run.calls)} calls, {turned_away} of them turned away during an outage of NATS, {len(run.events)} events acknowledged, {len(run.rows)} rows, "
-        f"{run.stale_frames_refused} frames of an old fence refused.",
+        "Gaps in ms, of the calls that were hit, beyond what is usual; ours: less the time in which Twilio had no",
+        "stream; a ! is over its target. cut: lines said while no stream carried them, not judged. drops <: 95 %",
+        "bound, 3/n.",
+        f"What this machine adds: where nothing was wrong n {len(noise)}, p50 {_ms(percentile(noise, 0.5))}, "
+        f"p99 {_ms(percentile(noise, 0.99))}; callers' clocks",
+        f"late by {_ms(percentile(late, 0.99))} at p99; our proxies stood still {len(stood)} times, "
+        f"for {_ms(percentile(stood, 1.0))} at most.",
+        f"{of_all.calls} calls, {of_all.calls_turned_away} of them turned away during an outage of NATS, "
+        f"{of_all.events} events acknowledged, {of_all.rows} rows,",
+        f"{of_all.stale_frames_refused} frames of an old fence refused, {of_all.ends_unseen} calls ended well unseen.",
         "",
     ]
     return "\n".join([*lines, *_checks(violations)])
@@ -132,41 +95,59 @@ def text(run: Run, found: Sequence[FaultFigures], violations: Sequence[Violation
 
 def as_json(
     settings: dict[str, Any],
-    run: Run,
+    of_all: Totals,
     found: Sequence[FaultFigures],
     violations: Sequence[Violation],
     *,
     gaps: bool,
 ) -> dict[str, Any]:
-    """Return everything that the report is made of."""
+    """Return everything that the report is made of, each gap too, so that reports can be added up."""
     return {
         **settings,
         "passed": not has_failed(found, violations, gaps=gaps),
-        "calls": len(run.calls),
-        "calls_turned_away": sum(call.connected_ms is None for call in run.calls),
-        "events": len(run.events),
-        "rows": len(run.rows),
-        "stale_frames_refused": run.stale_frames_refused,
-        "unhurt_p99_ms": percentile(unhurt_ms(run, usual(run)), 0.99),
-        "faults": [{**asdict(each), "on_target": each.is_on_target} for each in found],
+        **asdict(of_all),
+        "faults": [each.as_json() for each in found],
         "violations": [asdict(each) for each in violations],
     }
 
 
+def _table(found: Sequence[FaultFigures]) -> list[str]:
+    header = (
+        "fault", "n", "calls", "dropped", "lost", "twice", "cut",
+        "gap p50", "p99", "max", "ours p50", "p99", "max", "target", "found", "drops <",
+    )  # fmt: skip
+    rows = [header, *(_row(each) for each in found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
 def _row(each: FaultFigures) -> tuple[str, ...]:
+    mark = "" if each.is_on_target else "!"
+    is_ours = FAULTS[each.fault].target_is_ours
+    shares = (0.5, 0.99, 1.0)
+    gaps, ours = (
+        [_ms(percentile(values, share)) + (mark if share == 0.99 and is_judged else "") for share in shares]
+        for values, is_judged in ((each.gaps_ms, not is_ours), (each.own_gaps_ms, is_ours))
+    )
     return (
         each.fault,
         str(each.strikes),
-        str(each.calls_hit),
+        str(len(each.gaps_ms)),
         str(each.calls_dropped),
         str(each.lines_lost),
         str(each.lines_twice),
-        _ms(each.gap_p50_ms),
-        _ms(each.gap_p99_ms) + ("" if each.is_on_target else "!"),
-        _ms(each.gap_max_ms),
-        _ms(each.gap_target_ms),
-        _ms(each.detected_p50_ms),
-        "–" if each.drop_bound_percent is None else f"{each.drop_bound_percent:.1f} %",
+        str(each.lines_cut),
+        *gaps,
+        *ours,
+        _ms(each.target_ms),
+        _ms(percentile(each.detected_ms, 0.5)),
+        "–" if each.drop_bound is None else f"{each.drop_bound:.1%}",
     )
 
 

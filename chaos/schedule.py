@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-PAUSE_S: Final = (0.5, 3.0)
-"""From when the fleet is whole again until the next fault: long enough for calls to be in any state."""
+PAUSE_S: Final = (1.5, 4.0)
+"""From when the fleet is whole again until the next fault: clients find their way back in a second, and calls may be in
+any state then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +23,16 @@ class Planned:
     """How long it lasts, between the fault's shortest and longest."""
 
 
-def plan(seed: int, faults: Sequence[str], hits: int) -> list[Planned]:
+def plan(
+    seed: int, faults: Sequence[str], hits: int, pause_s: tuple[float, float] = PAUSE_S
+) -> list[Planned]:
     """Return every fault `hits` times, each round of all of them in an order of its own."""
     chance = random.Random(seed)
     planned: list[Planned] = []
     for _ in range(hits):
         for fault in chance.sample(faults, len(faults)):
-            pause_s = round(chance.uniform(*PAUSE_S), 3)
-            planned.append(Planned(len(planned), fault, pause_s, chance.random(), chance.random()))
+            rests_s = round(chance.uniform(*pause_s), 3)
+            planned.append(Planned(len(planned), fault, rests_s, chance.random(), chance.random()))
     return planned
 
 

@@ -1,6 +1,7 @@
 """Carries out a plan: waits until a victim holds live calls, strikes, heals, and writes down who was hit."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -11,12 +12,17 @@ from chaos.fleet import NATS_NODES, Fleet
 from chaos.schedule import Planned, between, pick
 from trunkline_local.nats_server import node_name
 
+MOVING: Final = ("gateway", "front")
+"""What a fault strikes that may give calls another stream."""
+
 VICTIM_LIMIT_S: Final = 60.0
-"""Until somebody holds a call: callers call again within seconds."""
+"""Until somebody holds a call that can be hit: callers call again within seconds, and a call takes half a minute."""
 
 LOOK_AGAIN_S: Final = 0.2
-SETTLE_S: Final = 1.0
-"""After a fault is healed clients find their way back: the next one shall strike a whole fleet."""
+
+STREAMS_LOST_MAX: Final = 4
+"""Of one call: one that loses its fifth stream is taken to be in a loop, and is given up on purpose."""
+
 
 Progress = Callable[[str], None]
 
@@ -27,10 +33,11 @@ class NoLiveCallsError(RuntimeError):
 
 async def carry_out(fleet: Fleet, planned: Sequence[Planned], progress: Progress) -> None:
     """Let one fault after another happen; `NoLiveCallsError` when there is nothing to strike."""
+    streams_lost: Counter[str] = Counter()
     for each in planned:
         await asyncio.sleep(each.pause_s)
         fault = FAULTS[each.fault]
-        victim, calls = await _busy_victim(fleet, fault, each)
+        victim, calls = await _busy_victim(fleet, fault, each, streams_lost)
         await fault.prepare(fleet, victim)
         if fault.strikes == "gateway":
             await fleet.note_counters()
@@ -43,6 +50,8 @@ async def carry_out(fleet: Fleet, planned: Sequence[Planned], progress: Progress
             id=fleet.members[victim].id if victim in fleet.members else "",
             calls=calls,
         )
+        if fault.strikes in MOVING:
+            streams_lost.update(calls)
         await fault.inject(fleet, victim)
         await asyncio.sleep(lasts_s)
         await fault.end(fleet, victim)
@@ -50,22 +59,30 @@ async def carry_out(fleet: Fleet, planned: Sequence[Planned], progress: Progress
         await fault.heal(fleet, victim)
         fleet.history.add("healed", number=each.number)
         progress(f"{each.number + 1}/{len(planned)} {each.fault} of {victim}, {len(calls)} calls hit")
-        await asyncio.sleep(SETTLE_S)
 
 
-async def _busy_victim(fleet: Fleet, fault: Fault, planned: Planned) -> tuple[str, list[str]]:
-    """Return whom the fault strikes and the calls that it holds, at least one."""
+async def _busy_victim(
+    fleet: Fleet, fault: Fault, planned: Planned, streams_lost: Counter[str]
+) -> tuple[str, list[str]]:
+    """Return whom the fault strikes and the calls that it holds: at least one, and none that could not bear it."""
     try:
         async with asyncio.timeout(VICTIM_LIMIT_S):
             while True:
                 held = await _held(fleet, fault)
-                busy = [name for name, calls in held.items() if calls]
+                busy = [
+                    name for name, calls in held.items() if calls and can_bear(fault, calls, streams_lost)
+                ]
                 if busy:
                     victim = pick(planned.victim, busy)
                     return victim, held[victim]
                 await asyncio.sleep(LOOK_AGAIN_S)
     except TimeoutError:
         raise NoLiveCallsError(f"{planned.fault}: no live call within {VICTIM_LIMIT_S:.0f} s") from None
+
+
+def can_bear(fault: Fault, calls: Sequence[str], streams_lost: Counter[str]) -> bool:
+    """Return whether each of the calls may lose one more stream, if the fault takes it."""
+    return fault.strikes not in MOVING or all(streams_lost[sid] < STREAMS_LOST_MAX for sid in calls)
 
 
 async def _held(fleet: Fleet, fault: Fault) -> dict[str, list[str]]:

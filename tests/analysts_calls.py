@@ -18,7 +18,6 @@ from trunkline_common.call_events import (
     LimitReached,
     ModelConnected,
     ModelLost,
-    Outcome,
     ToolCalled,
     ToolOutcome,
     ToolReturned,
@@ -28,6 +27,7 @@ from trunkline_common.call_events import (
     Usage,
 )
 from trunkline_common.frames import Fence
+from trunkline_common.verdict import Outcome
 
 CALLER: Final = "+15550001111"
 """Nobody who reads the views should ever see it."""

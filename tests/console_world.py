@@ -54,7 +54,7 @@ async def console(
 async def store(database_url: str, logs: Iterable[Envelope]) -> None:
     """Store these events, and learn the words in them."""
     engine = create_async_engine(database_url)
-    await Store(engine).write(project(event_logs.entries(logs)))
+    await Store(engine, event_logs.CALLER_KEY).write(project(event_logs.entries(logs)))
     async with engine.begin() as connection:
         await connection.execute(text("select learn_turn_words('-infinity', 1)"))
     await engine.dispose()

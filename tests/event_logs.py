@@ -16,7 +16,6 @@ from trunkline_common.call_events import (
     LimitReached,
     ModelConnected,
     ModelLost,
-    Outcome,
     ToolCalled,
     ToolOutcome,
     ToolReturned,
@@ -29,11 +28,14 @@ from trunkline_common.call_events import (
     seal,
 )
 from trunkline_common.frames import Fence
+from trunkline_common.verdict import Outcome
+from trunkline_transcripts.caller_hash import CallerKey
 from trunkline_transcripts.entry import Entry, read
 
 STARTED_AT_MS: Final = 1_795_353_000_123
 """2026-11-22 13:10:00.123 UTC."""
 FIRST_OWNER: Final = Fence(1, 1)
+CALLER_KEY: Final = CallerKey(b"a key for the tests, 32 bytes long")
 
 
 def log_of(
@@ -59,7 +61,7 @@ def entries(batch: Iterable[Envelope], log: Sequence[Envelope] | None = None) ->
     sequences = {
         envelope.message_id: place for place, envelope in reversed(list(enumerate(log or arriving, 1)))
     }
-    return [read(encode(envelope), sequences[envelope.message_id]) for envelope in arriving]
+    return [read(encode(envelope), sequences[envelope.message_id], CALLER_KEY) for envelope in arriving]
 
 
 def started(worker: str = "w1") -> CallStarted:

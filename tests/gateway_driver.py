@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import urldefrag
 from xml.etree import ElementTree
 
 import httpx
@@ -98,7 +99,7 @@ class Gateway:
 
     async def reattach(self, call_id: str, url: str, **fields: str) -> "Twiml":
         """Ask what comes after a stream, at the address that the TwiML gave."""
-        path, _, query = url.removeprefix(PUBLIC_URL).partition("?")
+        path, _, query = urldefrag(url).url.removeprefix(PUBLIC_URL).partition("?")
         response = await self.post(path, call_fields(call_id) | fields, query=query)
         assert response.status_code == 200, response.text
         return Twiml(response.text)

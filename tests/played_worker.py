@@ -98,9 +98,9 @@ class Worker:
         finally:
             await client.close()
 
-    async def frame(self, *kinds: FrameKind) -> Frame:
+    async def frame(self, *kinds: FrameKind, limit_s: float = LIMIT_S) -> Frame:
         """Return the next frame of these kinds; without any, of every kind but line reports."""
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(limit_s):
             while True:
                 frame = await self._frames.get()
                 if frame.kind in kinds or (not kinds and frame.kind != FrameKind.LINE):

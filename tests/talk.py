@@ -1,7 +1,8 @@
 """Dialogues and calls in the states that tests start from, and short names for what happens and what follows."""
 
-from trunkline_common.call_events import CallEnded, CallEvent, TurnLatency, Verdict
+from trunkline_common.call_events import CallEnded, CallEvent, TurnLatency
 from trunkline_common.control import StopReason
+from trunkline_common.verdict import Verdict
 from trunkline_worker import commands, events
 from trunkline_worker.agent import Agent
 from trunkline_worker.call import Call

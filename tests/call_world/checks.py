@@ -10,8 +10,9 @@ from call_world.heard import Heard
 from call_world.manners import Manners, counted
 from call_world.model import BLOCK_MS, PREFIX_MS
 from call_world.understanding import Understanding
-from trunkline_common.call_events import AgentTurn, CallEnded, CallerTurn, ModelConnected, Verdict
+from trunkline_common.call_events import AgentTurn, CallEnded, CallerTurn, ModelConnected
 from trunkline_common.control import StopReason
+from trunkline_common.verdict import Verdict
 from trunkline_worker import commands, events
 from trunkline_worker.call_life import LINGER_S
 from trunkline_worker.filler import SOFT

@@ -1,7 +1,7 @@
 """How a call may end: which verdict what happened demands, and what Twilio does next."""
 
-from trunkline_common.call_events import Verdict
 from trunkline_common.control import NextStep, StopReason
+from trunkline_common.verdict import Verdict
 from trunkline_worker import commands
 
 FALLBACK_VERDICTS = {

@@ -32,7 +32,7 @@ class Manners:
         self._opened_with_ms: int | None = None
         """What the session was given at once, before the caller's live audio."""
         self._began_before = False
-        """The speech is older than the listening, or came in one piece: how long it lasted is not known here."""
+        """The speech is older than the listening or the stream, or came in one piece: its length is not known here."""
 
     def voice(self, ulaw: bytes, gap_ms: int, *, listens: bool) -> None:
         """A frame of the caller's comes, after a gap in the timestamps, while a session listens or not."""
@@ -44,7 +44,8 @@ class Manners:
         self._loud_run_ms += loud_ms
 
     def stream_changed(self) -> None:
-        """Another stream begins with silence."""
+        """Another stream begins with silence, or with more of what was being said."""
+        self._began_before = self._began_before or self.speaking is not None
         self._loud_run_ms = self._pause_ms = 0
 
     def speech_started(self, item_id: str, audio_start_ms: int) -> None:

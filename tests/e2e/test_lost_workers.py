@@ -1,11 +1,16 @@
-"""Calls whose worker dies, hangs or stops: another one goes on with the same stream and the same conversation."""
+"""Calls whose worker dies, hangs or stops: another one goes on with the same stream and the same conversation.
+
+They go through a NATS with the users and permissions of a cluster (deploy/k8s/nats/values.yaml), which must suffice.
+"""
 
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import nats_accounts
 import pytest
 from e2e.conftest import StartSystem, call_settings
 from e2e.test_lost_sessions import heard, rejected
@@ -13,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from trunkline_local import stored
+from trunkline_local.nats_server import NatsServer
 from trunkline_local.processes import Process, free_port, trunkline
 from trunkline_local.stored import StoredCall
 from trunkline_local.system import System
@@ -52,12 +58,27 @@ class Fleet:
 
 
 @pytest.fixture
-def start_fleet(start_system: StartSystem) -> Callable[[], Any]:
-    """Start everything with two workers."""
+def start_fleet(start_system: StartSystem, tmp_path: Path) -> Callable[[], Any]:
+    """Start everything with two workers, each service signed in at NATS as its own user."""
 
     @asynccontextmanager
     async def start() -> AsyncIterator[Fleet]:
-        async with start_system(settings={"worker": {"WORKER_DRAIN_S": "20"}}) as running:
+        async with NatsServer.start(
+            tmp_path / "guarded-nats", extra_settings=nats_accounts.server_settings()
+        ) as nats:
+            settings = {
+                name: {"NATS_URL": nats_accounts.url_of(name, nats.url)} for name in nats_accounts.users()
+            }
+            # What asks NATS for more than a plain call does.
+            settings["worker"] |= {"WORKER_DRAIN_S": "20", "DAILY_BUDGET_USD": "1000"}
+            settings["gateway"] |= {"CALLS_PER_CALLER": "10"}
+            async with fleet(settings) as started:
+                yield started
+            assert "Violation" not in nats.log_path.read_text()
+
+    @asynccontextmanager
+    async def fleet(settings: dict[str, dict[str, str]]) -> AsyncIterator[Fleet]:
+        async with start_system(settings=settings) as running:
             first = next(each for each in running.processes if each.name == "worker")
             port = free_port()
             environment = {

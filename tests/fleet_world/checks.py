@@ -105,11 +105,17 @@ class Checks:
         """A writer was told that its event is stored."""
         self._acknowledged.add(message_id)
 
-    def tool_runs(self, tool_call_id: str, method: str) -> None:
-        """I6: what has an effect happens once."""
+    def tool_runs(self, tool_call_id: str, method: str, runner: CallRunner) -> None:
+        """I6: what has an effect happens once, and only at the call's owner."""
         self._tool_runs[tool_call_id] += 1
         self._world.saw(f"tool {method}")
-        self.require(method == "GET" or self._tool_runs[tool_call_id] == 1, f"I6: {tool_call_id} ran twice")
+        if method == "GET":
+            return
+        self.require(self._tool_runs[tool_call_id] == 1, f"I6: {tool_call_id} ran twice")
+        stream = self._world.calls[runner.call_id].stream
+        if stream is not None and stream.connection is not None:
+            fence = stream.connection._stream.fence
+            self.require(runner.fence >= fence, f"I6: {tool_call_id} ran under {runner.fence} after {fence}")
 
     # --- At the end
 

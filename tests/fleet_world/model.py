@@ -14,6 +14,7 @@ from trunkline_common.call_events import ToolOutcome
 from trunkline_worker import commands, events
 from trunkline_worker.agent import Agent
 from trunkline_worker.agent_tools import HttpRequest
+from trunkline_worker.runner import CallRunner
 from trunkline_worker.tool_runner import MayAct
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ class Skills:
         self._answered: set[str] = set()
 
     def speaks(self) -> bool:
-        return self._world.draw.random() < 0.8
+        # Once all is well it says something each time, so that it can be told whether the caller is answered.
+        return self._world.draw.random() < 0.8 or self._world.is_healed
 
     def calls_of(self, session: ModelSession, response_id: str, *, spoke: bool) -> list[events.ToolCalled]:
         if spoke and self._world.draw.random() < 0.5:
@@ -151,7 +153,8 @@ class ModelledTools:
         may_act: MayAct | None = None,
     ) -> asyncio.Task[None]:
         waits = None if request.method == "GET" else may_act
-        running = self._run(tool_call_id, request, on_return, waits)
+        runner = on_return.__self__  # type: ignore[attr-defined]  # its method `apply`
+        running = self._run(tool_call_id, request, on_return, waits, runner)
         return asyncio.get_running_loop().create_task(running)
 
     async def _run(
@@ -160,10 +163,11 @@ class ModelledTools:
         request: HttpRequest,
         on_return: Callable[[events.ToolReturned], None],
         may_act: MayAct | None,
+        runner: CallRunner,
     ) -> None:
         if may_act is not None:
             await may_act()
-        self._world.checks.tool_runs(tool_call_id, request.method)
+        self._world.checks.tool_runs(tool_call_id, request.method, runner)
         await asyncio.sleep(self._world.draw.choice([0.05, 0.3, 0.8, 2.0]))
         on_return(events.ToolReturned(tool_call_id, ToolOutcome.OK, '{"ok":true}'))
 

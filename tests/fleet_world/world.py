@@ -69,6 +69,8 @@ class World:
         self.streams_max = 10
         self.model_is_kind = seed % 4 != 3
         self.frame_loss = 0.0
+        self.is_healed = False
+        """All faults are long over."""
         self.lost_messages = 0
         """On broken links."""
         self.bus_back_at = 0.0
@@ -174,6 +176,7 @@ class World:
         self.faults = Faults(self)
         healed_at = self.faults.over_at + HEALS_S
         self._go_on(healed_at - self.now)
+        self.is_healed = True
         self._go_on(TALKS_ON_S)
         for call in self.calls.values():
             self._check_served(call, healed_at)

@@ -16,7 +16,7 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from trunkline_local.postgres_server import PostgresServer
-from trunkline_transcripts import analyst, audit
+from trunkline_transcripts import audit, roles
 from trunkline_transcripts.projection import project
 from trunkline_transcripts.store import Store
 
@@ -45,7 +45,7 @@ async def six_calls_url(postgres_server: PostgresServer, migrated_template: str)
     name = "analysts"
     url = await postgres_server.create_database(name, migrated_template)
     engine = create_async_engine(url)
-    await Store(engine).write(project(event_logs.entries(analysts_calls.logs())))
+    await Store(engine, event_logs.CALLER_KEY).write(project(event_logs.entries(analysts_calls.logs())))
     async with engine.connect() as connection:
         await audit.close_lost_calls(connection, lost_after_s=7200)
     await engine.dispose()
@@ -55,7 +55,7 @@ async def six_calls_url(postgres_server: PostgresServer, migrated_template: str)
 
 @pytest.fixture
 async def session(six_calls_url: str) -> AsyncIterator[asyncpg.Connection]:
-    async with _session_of(analyst.ROLE, six_calls_url) as connection:
+    async with _session_of(roles.ANALYST, six_calls_url) as connection:
         yield connection
 
 
@@ -85,13 +85,13 @@ async def test_an_analyst_reads_every_view_and_nothing_else(session: asyncpg.Con
           and has_table_privilege(oid, 'select')
     """)
 
-    assert {row["relname"] for row in readable} == set(analyst.VIEWS)
+    assert {row["relname"] for row in readable} == set(roles.VIEWS)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await session.fetch("select caller from calls")
+        await session.fetch("select caller_hash from calls")
 
 
 async def test_no_view_shows_who_called(session: asyncpg.Connection) -> None:
-    for view in analyst.VIEWS:
+    for view in roles.VIEWS:
         rows = await session.fetch(f"select cast({view} as text) as everything from {view}")
         assert rows
         assert not any(analysts_calls.CALLER in row["everything"] for row in rows)

@@ -225,13 +225,13 @@ class TestTheEventStream:
         await bus.jetstream.add_stream(name="EV", subjects=["ev.v1.>"], max_bytes=4096)
 
         with pytest.raises(BadRequestError) as refusal:
-            await bus.jetstream.add_stream(bus_module._event_stream(replicas=1))
+            await bus.jetstream.add_stream(bus_module._event_stream(replicas=1, gib=1))
 
         assert refusal.value.err_code == bus_module._STREAM_EXISTS
 
     async def test_that_cannot_be_created_says_why(self, bus: Bus) -> None:
         with pytest.raises(ServiceError, match="cannot create the JetStream stream EV: replicas > 1"):
-            await bus.ensure_event_stream(replicas=3)
+            await bus.ensure_event_stream(replicas=3, gib=1)
 
     async def test_whose_subjects_another_one_has_says_so(self, bus: Bus) -> None:
         await bus.jetstream.add_stream(name="OTHER", subjects=["ev.>"])

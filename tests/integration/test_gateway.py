@@ -96,18 +96,24 @@ async def test_after_a_clear_nothing_older_is_sent(gateway: Gateway, worker: Wor
     assert base64.b64decode(media["media"]["payload"]) == b"new"
 
 
-async def test_frames_under_another_fence_are_dropped_and_counted(gateway: Gateway, worker: Worker) -> None:
+async def test_frames_under_another_fence_are_dropped_counted_and_logged_once(
+    gateway: Gateway, worker: Worker
+) -> None:
     name = "trunkline_gateway_frames_dropped_total"
     before = [await gateway.metric(name, reason=reason) for reason in ("stale-fence", "future-fence")]
     async with call(gateway, worker) as (call_id, socket, _):
-        await worker.send(call_id, FrameKind.AUDIO, b"zombie", fence=Fence(0, 1))
+        for _ in range(3):
+            await worker.send(call_id, FrameKind.AUDIO, b"zombie", fence=Fence(0, 1))
         await worker.send(call_id, FrameKind.HANG_UP, b"", fence=Fence(7, 1))
         await worker.send(call_id, FrameKind.AUDIO, ULAW)
 
         assert base64.b64decode((await socket.next())["media"]["payload"]) == ULAW
 
     after = [await gateway.metric(name, reason=reason) for reason in ("stale-fence", "future-fence")]
-    assert after == [value + 1 for value in before]
+    assert after == [before[0] + 3, before[1] + 1]
+    lines = [line for line in gateway.process.log_path.read_text().splitlines() if call_id in line]
+    assert sum("stale-fence" in line for line in lines) == 1
+    assert sum("future-fence" in line for line in lines) == 1
 
 
 async def test_the_worker_hears_how_long_the_hops_take(gateway: Gateway, worker: Worker) -> None:

@@ -117,6 +117,23 @@ async def test_a_call_survives_an_outage_of_nats(nats_server: NatsServer, tmp_pa
         assert await gateway.metric("trunkline_gateway_workers_lost_total", how="silent") == 0
 
 
+async def test_a_twilio_that_is_not_there_any_more_is_noticed(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    async with (
+        Gateway.start(nats_server.url, tmp_path) as gateway,
+        Worker.start(nats_server.url) as worker,
+        call(gateway, worker) as (_, socket, _),
+    ):
+        # Nothing is closed, and nothing answered, not even a ping.
+        socket.websocket.transport.pause_reading()
+
+        stop = await worker.frame(FrameKind.STOP, limit_s=6 * LIMIT_S)
+
+        assert stop.payload == StopReason.STREAM_LOST.encode()
+        socket.websocket.transport.resume_reading()
+
+
 async def test_a_call_right_after_an_outage_of_nats_waits_for_the_workers_to_be_back(
     nats_server: NatsServer, tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ BEFORE_COSTS = """
 """
 """What a service of the release before writes."""
 
-ANALYSTS = Path(__file__).parents[2] / "docs" / "analysts.md"
+PRIVACY = Path(__file__).parents[2] / "docs" / "privacy.md"
 
 
 async def test_they_make_the_tables_that_the_code_declares(database_url: str, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ async def test_a_newer_database_is_left_alone(migrated_database_url: str, tmp_pa
 
 async def test_who_may_not_create_roles_is_told_how_it_is_done_by_hand(tmp_path: Path) -> None:
     async with PostgresServer.start(tmp_path) as server:
-        by_hand = re.search(r"^```\n(create role .*?)^```", ANALYSTS.read_text(), re.MULTILINE | re.DOTALL)
+        by_hand = re.search(r"^```\n(create role .*?)^```", PRIVACY.read_text(), re.MULTILINE | re.DOTALL)
         assert by_hand
         administrator = await asyncpg.connect(server.url.replace("+asyncpg", ""))
         await administrator.execute("create role owner login")
@@ -143,7 +143,7 @@ async def test_who_may_not_create_roles_is_told_how_it_is_done_by_hand(tmp_path:
         await administrator.close()
         code, said = await _migrate(owner_url, tmp_path)
         assert code == os.EX_OK
-        assert "trunkline_analyst may read call_owners, call_summary, conversation, " in said
+        assert "trunkline_analyst has its rights in call_owners, call_summary, conversation, " in said
 
 
 async def test_it_waits_for_a_postgres_that_is_starting(tmp_path: Path) -> None:

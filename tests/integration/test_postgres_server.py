@@ -1,3 +1,4 @@
+import asyncio
 import os
 import sysconfig
 from pathlib import Path
@@ -54,6 +55,28 @@ async def test_it_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
     for pid in (server.pid, backend_pid):
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+async def test_a_frozen_server_answers_when_it_is_thawed(tmp_path: Path) -> None:
+    async with PostgresServer.start(tmp_path) as server:
+        client = await asyncpg.connect(_dsn(server.url))
+        await server.freeze()
+        answering = asyncio.create_task(client.fetchval("SELECT 1"))
+        with pytest.raises(TimeoutError):
+            await asyncpg.connect(_dsn(server.url), timeout=0.2)
+        assert not answering.done()
+
+        server.thaw()
+
+        assert await answering == 1
+        await client.close()
+
+
+async def test_a_frozen_server_can_be_stopped(tmp_path: Path) -> None:
+    async with PostgresServer.start(tmp_path) as server:
+        await server.freeze()
+
+    assert not server.folder.exists()
 
 
 async def test_committed_rows_survive_a_killed_server(tmp_path: Path) -> None:

@@ -93,6 +93,31 @@ class TestPages:
         status, metrics = await service.get("/metrics")
         assert status == 200
         assert "# TYPE trunkline_loop_lag_seconds histogram" in metrics
+
+    async def test_requests_are_counted_by_route_and_class_of_status(self, start: Start) -> None:
+        service = await start("waits_for_a_part")
+        await service.get("/readyz")
+        await service.get("/wp-login.php")
+
+        _, metrics = await service.get("/metrics")
+
+        assert 'trunkline_http_requests_total{route="/readyz",status="5xx"} 1.0' in metrics
+        assert 'trunkline_http_requests_total{route="other",status="4xx"} 1.0' in metrics
+        assert 'trunkline_http_requests_total{route="/livez",status="2xx"} 0.0' in metrics
+        assert "wp-login" not in metrics
+        assert "trunkline_ready 0.0" in metrics
+
+    async def test_how_long_a_drain_takes_stands_beside_its_deadline(self, start: Start) -> None:
+        service = await start("drains")
+        _, before = await service.get("/metrics")
+        service.signal()
+        await service.until_ready_says("draining")
+
+        _, metrics = await service.get("/metrics")
+
+        assert "trunkline_draining_seconds 0.0" in before
+        assert "trunkline_draining_seconds 0.0\n" not in metrics
+        assert "trunkline_drain_deadline_seconds 0.3" in metrics
         assert (await service.get("/"))[0] == 404
         with pytest.raises(InvalidStatus) as refusal:
             await connect(f"ws://{service.address}/media-stream", proxy=None)

@@ -27,6 +27,7 @@ from trunkline_simulators.twilio_callee import Callee
 from trunkline_simulators.twilio_conversations import Conversation
 from trunkline_simulators.twilio_rest import RestServer, RestSettings
 from trunkline_simulators.twilio_rest_calls import Account
+from trunkline_simulators.twilio_rest_numbers import AccountState, PhoneNumber
 
 # Twilio's client hands its credentials to aiohttp in the old way.
 pytestmark = [
@@ -48,9 +49,13 @@ async def asked(
         call = settings_for(server, WAITS, callee=callee)
         settings = RestSettings(Account("AC1", AUTH_TOKEN, {}), call)
         async with RestServer(settings).running() as twilio, AsyncTwilioHttpClient() as http:
-            client = Client("AC1", AUTH_TOKEN, http_client=http)
-            client.api.base_url = f"http://127.0.0.1:{twilio.port}"
-            yield client.calls, twilio, server
+            yield client_of(twilio, http, "AC1", AUTH_TOKEN).calls, twilio, server
+
+
+def client_of(twilio: RestServer, http: AsyncTwilioHttpClient, user: str, password: str) -> Any:
+    client = Client(user, password, "AC1", http_client=http)
+    client.api.base_url = f"http://127.0.0.1:{twilio.port}"
+    return client
 
 
 async def placed(calls: Any, **options: Any) -> Any:
@@ -179,3 +184,36 @@ async def test_a_call_that_is_over_or_unknown_cannot_be_changed() -> None:
 
     assert (over.value.status, over.value.code) == (400, 21220)
     assert (unknown.value.status, unknown.value.code) == (404, 20404)
+
+
+async def test_the_account_and_its_numbers_are_told_page_by_page() -> None:
+    numbers = tuple(
+        PhoneNumber(f"+1202555{place:04}", "https://voice.example.com/voice") for place in range(5)
+    )
+    async with asked(Callee()) as (_, twilio, _), AsyncTwilioHttpClient() as http:
+        twilio.settings = replace(twilio.settings, phone_numbers=numbers, state=AccountState(type="Trial"))
+        client = client_of(twilio, http, "AC1", AUTH_TOKEN)
+        account = await client.api.accounts("AC1").fetch_async()
+        every = await client.incoming_phone_numbers.list_async(page_size=2)
+        (one,) = await client.incoming_phone_numbers.list_async(phone_number="+12025550003")
+
+    assert (account.status, account.type) == ("active", "Trial")
+    assert [each.phone_number for each in every] == [each.phone_number for each in numbers]
+    assert (one.phone_number, one.voice_url, one.voice_method) == (
+        "+12025550003",
+        "https://voice.example.com/voice",
+        "POST",
+    )
+
+
+async def test_an_api_key_is_told_the_numbers_but_not_the_account() -> None:
+    async with asked(Callee()) as (_, twilio, _), AsyncTwilioHttpClient() as http:
+        account = Account("AC1", AUTH_TOKEN, {"SK1": "secret"})
+        twilio.settings = replace(twilio.settings, account=account, phone_numbers=(PhoneNumber(LINE),))
+        client = client_of(twilio, http, "SK1", "secret")
+        numbers = await client.incoming_phone_numbers.list_async()
+        with pytest.raises(TwilioRestException) as refused:
+            await client.api.accounts("AC1").fetch_async()
+
+    assert [each.phone_number for each in numbers] == [LINE]
+    assert (refused.value.status, refused.value.code) == (401, 20003)

@@ -51,6 +51,21 @@ async def test_what_was_written_while_nobody_ran_is_stored_later(world: World) -
     assert await world.stored() == world.acknowledged
 
 
+async def test_it_tells_how_full_the_event_log_is(world: World) -> None:
+    await world.jetstream.add_stream(
+        name=subjects.EVENT_STREAM, subjects=[subjects.EVERY_EVENT], max_bytes=1_000_000
+    )
+    await world.publish(event_logs.call("CA1"))
+    stream = await world.jetstream.stream_info(subjects.EVENT_STREAM)
+
+    async with world.service() as service:
+        await service.ready()
+        await until(lambda: _has_read_the_size(service))
+
+        assert await service.metric("event_log_bytes") == stream.state.bytes
+        assert await service.metric("event_log_bytes_max") == 1_000_000
+
+
 async def test_a_duplicate_that_jetstream_did_not_notice_is_stored_once(world: World) -> None:
     await world.make_stream()
     (envelope,) = log_of([started()])
@@ -214,6 +229,10 @@ async def test_a_stream_that_was_deleted_is_made_again(world: World) -> None:
 
 def _altered(envelope: Envelope, **changes: object) -> bytes:
     return msgspec.json.encode(msgspec.structs.asdict(envelope) | changes)
+
+
+async def _has_read_the_size(service: Service) -> bool:
+    return await service.metric("event_log_bytes_max") > 0
 
 
 async def _says(service: Service, why: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import event_logs
 import msgspec
 import pytest
 from event_logs import agent_turn, attached, caller_turn, ended, entries, log_of, started, went_on
@@ -208,7 +209,7 @@ async def _write(
     engine: AsyncEngine, batch: Iterable[Envelope], log: Sequence[Envelope] | None = None
 ) -> None:
     if arriving := list(batch):
-        await Store(engine).write(project(entries(arriving, log)))
+        await Store(engine, event_logs.CALLER_KEY).write(project(entries(arriving, log)))
 
 
 async def _look(engine: AsyncEngine) -> Closed:

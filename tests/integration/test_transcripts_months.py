@@ -57,7 +57,7 @@ async def test_rows_without_a_month_are_kept_and_move_when_it_is_made(engine: As
     log = _at(JANUARY_2001_MS, event_logs.call("CA1"))
     await _write(engine, log)
     assert await _stray_rows(engine) == {
-        "calls": 1, "events": len(log), "turns": 8, "usage": 4, "transcription_usage": 4, "tool_calls": 4,
+        "calls": 1, "callers": 1, "events": len(log), "turns": 8, "usage": 4, "transcription_usage": 4, "tool_calls": 4,
         "model_sessions": 2, "transfers": 2, "limits_reached": 1, "owners": 1, "takeovers": 0,
     }  # fmt: skip
 
@@ -140,7 +140,7 @@ def _at(began_ms: int, log: Sequence[Envelope]) -> list[Envelope]:
 
 async def _write(engine: AsyncEngine, log: Sequence[Envelope]) -> int:
     """Return how many rows were new or changed."""
-    written = await Store(engine).write(project(event_logs.entries(log)))
+    written = await Store(engine, event_logs.CALLER_KEY).write(project(event_logs.entries(log)))
     return written.total()
 
 

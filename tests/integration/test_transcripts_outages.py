@@ -161,7 +161,7 @@ async def test_a_deadlock_is_lost_tried_again_and_not_worth_a_word(world: World,
             await world.publish(event_logs.call("CA1"))
             await until(lambda: _waits_for_a_lock(database))
             await database.administrator.execute("lock table events in access exclusive mode")
-            assert await service.metric('store_failures_total{trouble="conflict"}') > 0
+            await until(lambda: _has_conflicts(service))
             assert await service.not_ready_because() == ""
         await world.all_settled()
 
@@ -191,6 +191,10 @@ async def test_a_nats_server_that_is_killed_under_load_loses_nothing_that_it_ack
 
 async def _says(service: Service, why: str) -> bool:
     return why in await service.not_ready_because()
+
+
+async def _has_conflicts(service: Service) -> bool:
+    return await service.metric('store_failures_total{trouble="conflict"}') > 0
 
 
 async def _waits_for_a_lock(database: Database) -> bool:

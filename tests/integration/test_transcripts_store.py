@@ -20,6 +20,8 @@ from trunkline_transcripts.projection import project
 from trunkline_transcripts.rows import EventRow
 from trunkline_transcripts.store import Store, StoreError, Written
 
+EVENT_TABLES = [table for table in tables.metadata.sorted_tables if table is not tables.caller_hash_key]
+
 Content = dict[str, list[dict[str, Any]]]
 
 
@@ -34,7 +36,11 @@ async def test_a_call_can_be_read_turn_by_turn(engine: AsyncEngine) -> None:
     await _write(engine, event_logs.call("CA1", turns=2))
 
     (call,) = (await _content(engine))["calls"]
-    assert (call["caller"], call["agent"], call["worker"]) == ("+15550001111", "desk", "w1")
+    assert (call["caller_hash"], call["agent"], call["worker"]) == (
+        event_logs.CALLER_KEY.hash("+15550001111"),
+        "desk",
+        "w1",
+    )
     assert (call["gateway"], call["stream_sid"], call["model"]) == ("g1", "MZ-g1", "gpt-realtime")
     assert (call["outcome"], call["reason"], call["duration_ms"]) == ("success", "caller-hung-up", 21_000)
     assert call["events_expected"] == len((await _content(engine))["events"])
@@ -206,14 +212,14 @@ async def _write(
     engine: AsyncEngine, batch: Iterable[Envelope], log: Sequence[Envelope] | None = None
 ) -> Written:
     """Write a batch; `log` has all events in the order in which they were written to JetStream."""
-    return await Store(engine).write(project(event_logs.entries(batch, log)))
+    return await Store(engine, event_logs.CALLER_KEY).write(project(event_logs.entries(batch, log)))
 
 
 async def _content(engine: AsyncEngine) -> Content:
     """Return all rows; when they were stored is left out."""
     content: Content = {}
     async with engine.connect() as connection:
-        for table in tables.metadata.sorted_tables:
+        for table in EVENT_TABLES:
             columns = [column for column in table.columns if column.name != "stored_at"]
             order = [table.c.position] if table is tables.turns else []
             by_key = [column for column in table.primary_key.columns if column.name != "item_id"]
@@ -224,4 +230,4 @@ async def _content(engine: AsyncEngine) -> Content:
 
 async def _empty(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        await connection.execute(text(f"truncate {', '.join(tables.metadata.tables)}"))
+        await connection.execute(text(f"truncate {', '.join(table.name for table in EVENT_TABLES)}"))

@@ -205,7 +205,7 @@ async def test_of_two_processes_that_write_at_once_the_later_sees_it(engine: Asy
 async def _write(
     engine: AsyncEngine, batch: Iterable[Envelope], log: Sequence[Envelope] | None = None
 ) -> None:
-    await Store(engine).write(project(event_logs.entries(batch, log)))
+    await Store(engine, event_logs.CALLER_KEY).write(project(event_logs.entries(batch, log)))
 
 
 async def _everything(engine: AsyncEngine) -> dict[str, list[tuple[Any, ...]]]:

@@ -16,14 +16,9 @@ from talk import (
     verdict_of,
 )
 
-from trunkline_common.call_events import (
-    CallAttached,
-    CallStarted,
-    DtmfReceived,
-    ModelLost,
-    Verdict,
-)
+from trunkline_common.call_events import CallAttached, CallStarted, DtmfReceived, ModelLost
 from trunkline_common.control import NextStep, StopReason
+from trunkline_common.verdict import Verdict
 from trunkline_worker import events
 from trunkline_worker.call_life import GATEWAY_SILENCE_S, OFFER_S, ORPHAN_S, State
 from trunkline_worker.commands import (

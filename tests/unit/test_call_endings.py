@@ -15,8 +15,9 @@ from talk import (
     verdict_of,
 )
 
-from trunkline_common.call_events import CallEnded, CallerTurn, Verdict
+from trunkline_common.call_events import CallEnded, CallerTurn
 from trunkline_common.control import NextStep, StopReason
+from trunkline_common.verdict import Verdict
 from trunkline_worker import events
 from trunkline_worker.call_life import LINGER_S, OFFER_S, State
 from trunkline_worker.commands import AppendAudio, CloseSession, Finish, HangUp, Play

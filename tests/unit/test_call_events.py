@@ -22,7 +22,6 @@ from trunkline_common.call_events import (
     LimitReached,
     ModelConnected,
     ModelLost,
-    Outcome,
     ToolCalled,
     ToolOutcome,
     ToolReturned,
@@ -30,7 +29,6 @@ from trunkline_common.call_events import (
     TransferChanged,
     TurnLatency,
     Usage,
-    Verdict,
     decode,
     encode,
     kind_of,
@@ -38,6 +36,7 @@ from trunkline_common.call_events import (
     seal,
 )
 from trunkline_common.frames import Fence
+from trunkline_common.verdict import Outcome, Verdict
 
 CALL_SID = "CA0123456789abcdef0123456789abcdef"
 KINDS = get_args(CallEvent)
@@ -156,6 +155,8 @@ def test_on_the_wire() -> None:
         "at_ms": 1_795_366_736_000,
         "kind": "call_attached",
         "data": {"kind": "call_attached", "gateway": "gw-1", "stream_sid": "MZ01"},
+        "redact": [],
+        "line": "",
     }
 
 

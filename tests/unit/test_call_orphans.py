@@ -15,7 +15,7 @@ from talk import (
     verdict_of,
 )
 
-from trunkline_common.call_events import Verdict
+from trunkline_common.verdict import Verdict
 from trunkline_worker import events
 from trunkline_worker.call import Call
 from trunkline_worker.call_life import LINGER_S, ORPHAN_S, State

@@ -1,6 +1,7 @@
 """One owner's part of a call's event log."""
 
-from trunkline_common.call_events import DtmfReceived, Envelope
+from trunkline_common import call_events
+from trunkline_common.call_events import CallStarted, DtmfReceived, Envelope, Redaction
 from trunkline_common.control import AssignRequest
 from trunkline_common.frames import Fence
 from trunkline_worker.agent import Agent
@@ -22,9 +23,9 @@ class EventLog:
         self.written.append(envelope)
 
 
-def recorded(log: EventLog) -> CallRecord:
+def recorded(log: EventLog, agent: Agent = AGENT) -> CallRecord:
     access = ModelAccess(1)
-    return CallRecord(REQUEST, AGENT, log, access)  # type: ignore[arg-type]  # what it needs of a log
+    return CallRecord(REQUEST, agent, log, access)  # type: ignore[arg-type]  # what it needs of a log
 
 
 def test_nothing_is_written_before_the_call_is_ours_and_then_all_of_it_in_order() -> None:
@@ -50,3 +51,25 @@ def test_a_call_that_never_became_ours_leaves_no_trace() -> None:
     record.release()
 
     assert log.written == []
+
+
+def test_each_event_tells_what_is_to_be_redacted_and_the_first_how_long_the_call_is_kept() -> None:
+    log = EventLog()
+    record = recorded(log, Agent(redact=(Redaction.PHONE_NUMBERS,), retention_days=30))
+    record.write(CallStarted(caller="+1555", called="+1666", agent="desk", worker="w"))
+    record.write(EVENT)
+    record.release()
+
+    read = [call_events.decode(call_events.encode(envelope)) for envelope in log.written]
+
+    assert [(envelope.redact, envelope.line) for envelope in read] == [(("phone-numbers",), "+1666")] * 2
+    assert b'"retention_days":30' in bytes(read[0].data)
+
+
+def test_a_line_is_told_only_to_those_who_need_it() -> None:
+    log = EventLog()
+    record = recorded(log, Agent(redact=(Redaction.EMAILS,)))
+    record.write(EVENT)
+    record.release()
+
+    assert [(envelope.redact, envelope.line) for envelope in log.written] == [(("emails",), "")]

@@ -16,8 +16,9 @@ from tool_talk import (
     told,
 )
 
-from trunkline_common.call_events import DtmfReceived, ToolOutcome, Verdict
+from trunkline_common.call_events import DtmfReceived, ToolOutcome
 from trunkline_common.control import NextStep
+from trunkline_common.verdict import Verdict
 from trunkline_worker import events
 from trunkline_worker.call import Call
 from trunkline_worker.call_life import State

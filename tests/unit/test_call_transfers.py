@@ -13,8 +13,9 @@ from tool_talk import (
     told,
 )
 
-from trunkline_common.call_events import TransferChanged, Verdict
+from trunkline_common.call_events import TransferChanged
 from trunkline_common.control import NextStep, Transfer
+from trunkline_common.verdict import Verdict
 from trunkline_worker import events
 from trunkline_worker.absence import BACK_S, DIAL_MARGIN_S
 from trunkline_worker.call import Call

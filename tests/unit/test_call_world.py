@@ -62,6 +62,7 @@ PAST_FAILURES_OF_OWNERS = {
     10108: "the world took a stream that was heard again for nobody",
     11525: "the world gave a call away whose stream was another by then",
     13038: "the same, in another call",
+    **dict.fromkeys([201181, 201996], "the world took speech that went on over two streams for two"),
 }
 
 THINGS_TO_SEE = {

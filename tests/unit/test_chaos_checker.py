@@ -6,7 +6,7 @@ import pytest
 from chaos_runs import LINES, beginning, good_call, good_run, rest, spoiled, strike, whole
 
 from chaos import checker
-from chaos.evidence import EventKey, Run
+from chaos.evidence import EventKey, Run, Span
 
 ANSWER_1, ANSWER_2 = "agent-digits-2", "agent-digits-1"
 GREETING = whole("agent-greeting", 700)
@@ -25,13 +25,27 @@ def test_a_run_in_which_all_is_well_has_no_violation() -> None:
     [
         {"end_reason": "hangup", "script_finished": False},
         {"end_reason": "caller-gave-up", "script_finished": False},
-        {"outcome": "server"},
-        {"outcome": None},
         {"sentences": ("We are sorry.",)},
     ],
 )
 def test_a_call_that_ended_otherwise_than_by_its_caller(fields: dict[str, object]) -> None:
     assert found(spoiled(**fields)) == ["call ended otherwise"]
+
+
+@pytest.mark.parametrize("outcome", [None, "server", "indeterminate"])
+def test_an_end_that_is_not_stored(outcome: str | None) -> None:
+    assert found(spoiled(outcome=outcome)) == ["end not stored"]
+
+
+def test_the_end_of_a_call_may_be_unknown_where_nobody_could_see_it() -> None:
+    over_ms = good_call().over_ms
+    without_a_stream = replace(
+        good_call(), outcome="indeterminate", streamless=(Span(over_ms - 100, over_ms),)
+    )
+    just_struck = replace(good_call(), outcome=None)
+
+    assert found(good_run(without_a_stream)) == []
+    assert found(good_run(just_struck, strikes=(strike(0, over_ms / 1000 - 0.2),))) == []
 
 
 def test_a_call_may_be_turned_away_only_while_nobody_can_be_connected() -> None:

@@ -35,9 +35,9 @@ def call_with_answer(*answer: hearing.Piece) -> Call:
 
 def test_a_call_in_which_all_is_well_has_only_the_usual_silences() -> None:
     assert gaps.silences(good_call()) == [
-        Silence("greeting", 0, 700, 0),
-        Silence("reply", 10_000, 10_900, 8_000),
-        Silence("reply", 18_000, 18_900, 16_000),
+        Silence("greeting", "agent-greeting", 0, 700, 0),
+        Silence("reply", "agent-digits-2", 10_000, 10_900, 8_000),
+        Silence("reply", "agent-digits-1", 18_000, 18_900, 16_000),
     ]
 
 
@@ -74,6 +74,14 @@ def test_a_fault_that_strikes_a_silence_already_too_long_is_not_to_blame() -> No
     assert waits == [3_100, 0]
 
 
+def test_of_strikes_soon_after_each_other_the_last_before_the_silence_is_to_blame() -> None:
+    answer = beginning("agent-digits-2", 10_900, 600), rest("agent-digits-2", 12_000, 600)
+    run = good_run(call_with_answer(*answer), strikes=(strike(0, 8.5), strike(1, 11.4), strike(2, 11.9)))
+
+    waits = [gaps.gap_ms(run, gaps.usual(run), each, run.calls[0]) for each in run.strikes]
+    assert waits == [0, 500, 0]
+
+
 def test_an_answer_that_never_came_was_missing_until_the_caller_spoke() -> None:
     run = good_run(call_with_answer(), good_call("CA2"), strikes=(strike(0, 10.5),))
 
@@ -88,10 +96,10 @@ def test_after_an_outage_only_the_time_since_its_end_counts() -> None:
     assert gaps.gap_ms(run, gaps.usual(run), run.strikes[0], run.calls[0], is_after=True) == 500
 
 
-def test_without_a_quiet_call_the_usual_is_what_is_most_often_so() -> None:
+def test_without_a_quiet_call_the_usual_is_a_short_wait_of_all() -> None:
     run = good_run(strikes=(strike(0, 5.0),))
 
-    assert gaps.usual(run) == {"inside": 0.0, "greeting": 700, "reply": 900}
+    assert gaps.usual(run) == {"agent-greeting": 700, "agent-digits-2": 900, "agent-digits-1": 900}
 
 
 def test_a_line_is_found_where_it_was_played() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import pytest
 from fleet_world.full_worker import FullWorker
+from fleet_world.paused_worker import OnlyWorkerPaused, PausedBeforeATool
 from fleet_world.world import World
 
 SEEDS = int(os.environ.get("TRUNKLINE_FLEET_SEEDS", "24"))
@@ -21,6 +22,7 @@ EVERY_SEED = [range(chunk, SEEDS, CHUNKS) for chunk in range(CHUNKS)]
 
 PAST_FAILURES = {
     1: "a new owner took its gateway for lost before the first frame had come",
+    200014: "the model only called tools, and the world took a caller who heard none of that for unserved",
     329: "what a gateway did for a request that it answered late was taken for the caller's hang-up",
 }
 
@@ -51,6 +53,16 @@ def test_the_seeds_reach_everything_that_can_happen() -> None:
 
 def test_a_worker_with_fifty_calls_hands_all_of_them_over_within_a_minute() -> None:
     run(0, FullWorker)
+
+
+@pytest.mark.parametrize("seed", [4, 24, 64])
+def test_a_worker_that_was_paused_runs_no_tool_for_a_call_that_another_owns_by_then(seed: int) -> None:
+    assert run(seed, PausedBeforeATool)["paused before a tool"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_paused_worker_goes_on_with_its_call_when_nobody_else_could(seed: int) -> None:
+    run(seed, OnlyWorkerPaused)
 
 
 def run(seed: int, kind: type[World] = World) -> Counter[str]:

@@ -29,10 +29,11 @@ def test_an_interruption_clears_truncates_and_records_in_this_order() -> None:
 
     following = talk.caller_starts()
 
-    assert [type(command) for command in following] == [ClearPlayback, SendToModel, commands.Record, Count]
+    order = [ClearPlayback, SendToModel, commands.Record, Count, Count]
+    assert [type(command) for command in following] == order
     assert following[0] == ClearPlayback(1)
     assert sent(following) == [TruncateItem("truncate_1", "A1", 150)]
-    assert counted(following) == [Measure.BARGE_IN]
+    assert counted(following) == [Measure.BARGE_IN, Measure.BARGE_IN_REACTION_MS]
     assert talk.dialogue.interruptions == 1
 
 
@@ -48,6 +49,16 @@ def test_the_caller_is_cleared_although_the_model_had_finished_long_ago() -> Non
 
     assert following[0] == ClearPlayback(1)
     assert sent(following) == [TruncateItem("truncate_1", "A1", 4_100)]
+
+
+def test_the_reaction_to_an_interruption_runs_from_the_callers_first_word() -> None:
+    talk = Talk()
+    talk.agent_speaks(3_000)
+    talk.caller_sends(500)
+
+    following = talk.caller_starts(audio_start_ms=300)
+
+    assert Count(Measure.BARGE_IN_REACTION_MS, 200) in following
 
 
 def test_the_model_stops_by_itself_and_is_not_told_to() -> None:

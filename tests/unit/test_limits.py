@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from talk import ATTACHED, agent_speaks, recorded, sent, verdict_of
 
-from trunkline_common.call_events import LimitReached, Usage, Verdict
+from trunkline_common.call_events import LimitReached, Usage
 from trunkline_common.control import NextStep
+from trunkline_common.verdict import Verdict
 from trunkline_worker import events
 from trunkline_worker.agent import Agent
 from trunkline_worker.call import Call

@@ -21,8 +21,9 @@ from talk import (
     verdict_of,
 )
 
-from trunkline_common.call_events import ModelConnected, ModelLost, Verdict
+from trunkline_common.call_events import ModelConnected, ModelLost
 from trunkline_common.control import NextStep
+from trunkline_common.verdict import Verdict
 from trunkline_worker import events
 from trunkline_worker.call import Call
 from trunkline_worker.call_life import State

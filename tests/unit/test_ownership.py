@@ -37,7 +37,8 @@ def held() -> Ownership:
 
 def seeking(how: Loss = Loss.GONE) -> Ownership:
     ownership = held()
-    assert ownership.lost("wk-1", how, NOW) == [AskWorkers(AssignKind.TAKEOVER, SECOND.fence)]
+    lost = "" if how is Loss.STUCK else "wk-1"
+    assert ownership.lost("wk-1", how, NOW) == [AskWorkers(AssignKind.TAKEOVER, SECOND.fence, lost)]
     return ownership
 
 
@@ -69,7 +70,7 @@ def test_a_few_are_asked_at_once_and_then_less_and_less_often() -> None:
         assert wake_at is not None
         waits.append(wake_at - now)
         now = wake_at
-        assert ownership.wake(now) == [AskWorkers(AssignKind.TAKEOVER, Fence(2, 8 + number))]
+        assert ownership.wake(now) == [AskWorkers(AssignKind.TAKEOVER, Fence(2, 8 + number), "wk-1")]
 
     assert waits[: TRIES_AT_ONCE - 1] == [0.0] * (TRIES_AT_ONCE - 1)
     assert waits[TRIES_AT_ONCE:] == sorted(waits[TRIES_AT_ONCE:])

@@ -10,6 +10,7 @@ from openai.types.realtime import SessionUpdateEvent
 from pydantic import BaseModel
 from sim_openai_driver import Driver
 
+from trunkline_common.call_events import Redaction
 from trunkline_worker import profiles
 from trunkline_worker.agent import Agent, Eagerness, NoiseReduction, ReasoningEffort, SemanticVad, ServerVad
 from trunkline_worker.agent_tools import HttpTool, McpTool, Method, TransferTarget
@@ -93,6 +94,8 @@ EVERYTHING: dict[str, Any] = {
     ],
     "tools_per_minute": 5,
     "limits": {"minutes": 15, "silence_s": 20, "cost_usd": 0.75},
+    "redact": ["emails", "card-numbers"],
+    "retention_days": 30,
     "when_full": {
         "type": "wait",
         "text": "Please hold.",
@@ -162,6 +165,8 @@ def test_every_field_reaches_the_agent() -> None:
         ),
         tools_per_minute=5,
         limits=Limits(minutes=15, silence_s=20, cost_usd=0.75),
+        redact=(Redaction.EMAILS, Redaction.CARD_NUMBERS),
+        retention_days=30,
     )
     assert not [secret for secret in SECRETS.values() if secret in repr(agent)]
     unused = [

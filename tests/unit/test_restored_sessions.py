@@ -16,8 +16,9 @@ from talk import (
     verdict_of,
 )
 
-from trunkline_common.call_events import ModelConnected, ModelLost, Verdict
+from trunkline_common.call_events import ModelConnected, ModelLost
 from trunkline_common.control import NextStep
+from trunkline_common.verdict import Verdict
 from trunkline_worker import events
 from trunkline_worker.commands import (
     AppendAudio,

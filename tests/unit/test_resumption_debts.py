@@ -15,12 +15,8 @@ from resumed import (
 )
 from talk import AGENT, ATTACHED, HUNG_UP, new_call, recorded, sent, verdict_of
 
-from trunkline_common.call_events import (
-    CallStarted,
-    CallTakenOver,
-    ToolOutcome,
-    Verdict,
-)
+from trunkline_common.call_events import CallStarted, CallTakenOver, ToolOutcome
+from trunkline_common.verdict import Verdict
 from trunkline_worker import events
 from trunkline_worker.agent import Agent
 from trunkline_worker.agent_tools import HttpTool

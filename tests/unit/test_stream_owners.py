@@ -39,7 +39,7 @@ def take_over(line: Line) -> list[events.Command]:
         for each in line.feed(events.WorkerLost("wk-1", Loss.GONE))
         if isinstance(each, events.AskWorkers)
     ]
-    assert asks == [events.AskWorkers(AssignKind.TAKEOVER, NEXT)]
+    assert asks == [events.AskWorkers(AssignKind.TAKEOVER, NEXT, lost="wk-1")]
     return line.feed(events.Assigned(NEXT, "wk-2"))
 
 

@@ -36,7 +36,7 @@ def test_every_event_becomes_a_row_of_events() -> None:
 @pytest.mark.parametrize(
     ("event", "tables"),
     [
-        (started(), {"calls", "owners"}),
+        (started(), {"calls", "callers", "owners"}),
         (attached(), {"calls", "owners"}),
         (event_logs.went_on(), {"calls", "owners", "takeovers"}),
         (model_connected(), {"calls", "model_sessions"}),
@@ -173,7 +173,7 @@ def test_rows_are_sorted_by_key_so_that_processes_lock_them_in_one_order() -> No
         assert keys == sorted(set(keys))
 
 
-OF_THE_DATABASE = {"stored_at", "superseded", "words"}
+OF_THE_DATABASE = {"caller", "stored_at", "superseded", "words"}
 
 
 @pytest.mark.parametrize("row_type", ROW_TYPES)
@@ -185,7 +185,7 @@ def test_the_fields_of_a_row_are_the_columns_of_its_table(row_type: type[Row]) -
 
 
 def test_every_table_has_its_rows() -> None:
-    made_from_no_event = {tables.dead_letters.name}
+    made_from_no_event = {tables.dead_letters.name, tables.caller_hash_key.name}
 
     assert {row_type.table for row_type in ROW_TYPES} | made_from_no_event == set(tables.metadata.tables)
 

@@ -4,7 +4,7 @@ import pytest
 
 from trunkline_common.control import Transfer
 from trunkline_gateway import twiml
-from trunkline_gateway.public_url import PublicUrl
+from trunkline_gateway.public_url import RETRIES, PublicUrl
 from trunkline_gateway.stream_token import Facts
 from trunkline_gateway.waiting import Stay, Words
 
@@ -40,7 +40,7 @@ def test_connect_opens_one_stream_with_the_caller_and_the_token() -> None:
 def test_after_the_stream_twilio_asks_for_the_next_attach_on_either_way() -> None:
     response = parse(twiml.connect(PUBLIC_URL, FACTS._replace(attach=2), "the-token"))
 
-    reattach = "https://calls.example.com/voice/reattach?attach=3&started=1700000000000"
+    reattach = f"https://calls.example.com/voice/reattach?attach=3&started=1700000000000#{RETRIES}"
     connect, redirect = response
     assert (connect.tag, connect.attrib) == ("Connect", {"action": reattach, "method": "POST"})
     assert (redirect.tag, redirect.text) == ("Redirect", reattach)
@@ -76,7 +76,8 @@ def test_the_end() -> None:
 def test_a_transfer_dials_the_number_and_asks_us_on_either_way() -> None:
     text = twiml.dial(PUBLIC_URL, FACTS._replace(attach=2), Transfer(number="+12025550177", timeout_s=20), 1)
 
-    dialed = "https://calls.example.com/voice/dialed?attach=2&amp;detours=1&amp;started=1700000000000"
+    dialed = f"https://calls.example.com/voice/dialed?attach=2&detours=1&started=1700000000000#{RETRIES}"
+    dialed = dialed.replace("&", "&amp;")
     assert text == (
         '<?xml version="1.0" encoding="UTF-8"?><Response>'
         f'<Dial action="{dialed}" answerOnBridge="true" method="POST" timeout="20">'
@@ -101,7 +102,7 @@ def test_digits_are_played_before_the_stream_opens_again() -> None:
     assert (play.tag, play.attrib, play.text) == ("Play", {"digits": "1w2#"}, None)
     assert connect.tag == "Connect"
     assert redirect.text is not None
-    assert redirect.text.endswith("attach=3&detours=1&started=1700000000000")
+    assert redirect.text.endswith(f"attach=3&detours=1&started=1700000000000#{RETRIES}")
 
 
 def test_a_caller_with_too_many_calls_hears_the_busy_tone() -> None:
@@ -135,9 +136,9 @@ def test_a_queue_asks_us_for_its_music_and_when_it_ends() -> None:
     query = "attach=1&detours=1&started=1700000000000&waited=20"
     assert (say.text, enqueue.text) == ("Please hold.", "front desk")
     assert enqueue.attrib == {
-        "action": f"https://calls.example.com/voice/waited?{query}",
+        "action": f"https://calls.example.com/voice/waited?{query}#{RETRIES}",
         "method": "POST",
-        "waitUrl": f"https://calls.example.com/voice/wait?{query}",
+        "waitUrl": f"https://calls.example.com/voice/wait?{query}#{RETRIES}",
         "waitUrlMethod": "POST",
     }
     assert redirect.text == enqueue.attrib["action"]
@@ -150,7 +151,7 @@ def test_what_a_waiting_caller_was_told_stands_in_the_next_address() -> None:
 
     assert [each.tag for each in response] == ["Say", "Play", "Redirect"]
     assert response.findtext("Redirect") == (
-        "https://calls.example.com/voice/wait?attach=1&started=1700000000000&told=2&told_at=31"
+        f"https://calls.example.com/voice/wait?attach=1&started=1700000000000&told=2&told_at=31#{RETRIES}"
     )
 
 
@@ -163,7 +164,9 @@ def test_without_anything_told_the_music_just_ends() -> None:
 def test_somebody_dialled_in_place_of_an_agent_is_dialled_once() -> None:
     response = parse(twiml.overflow(PUBLIC_URL, FACTS, Transfer(number="+12025550160", timeout_s=30), "full"))
 
-    overflowed = "https://calls.example.com/voice/overflowed?attach=1&started=1700000000000&why=full"
+    overflowed = (
+        f"https://calls.example.com/voice/overflowed?attach=1&started=1700000000000&why=full#{RETRIES}"
+    )
     dial, redirect = response
     assert dial.findtext("Number") == "+12025550160"
     assert (dial.attrib["action"], redirect.text) == (overflowed, overflowed)

@@ -41,9 +41,6 @@ ANSWERS_MAX: Final = 256
 EVENT_STREAM_MAX_AGE_S: Final = 72 * 3600
 """Postgres may be away for three days before events are lost."""
 
-EVENT_STREAM_MAX_BYTES: Final = 1024**3
-"""About a million events, small enough for a laptop; a cluster's operator creates a larger one. Full means that publishers are told (`discard=new`); `discard=old` would lose unread events silently."""
-
 EVENT_BYTES_MAX: Final = 256 * 1024
 """Far above any turn of a conversation."""
 
@@ -275,15 +272,17 @@ class Bus:
             raise NobodyListensError(subject)
         return answers
 
-    async def ensure_event_stream(self, replicas: int = 1) -> None:
+    async def ensure_event_stream(self, replicas: int = 1, gib: float = 1) -> None:
         """Create the stream of the event log, on so many servers, if it does not exist; else leave it as it is.
+
+        Full means that publishers are told: `discard=old` would lose events silently that nobody has read.
 
         Waits until JetStream answers, and `life` tells so meanwhile. Raises `ServiceError` when it says no.
         """
         told = False
         while True:
             try:
-                await self._create_event_stream(replicas)
+                await self._create_event_stream(replicas, gib)
             except (
                 nats.errors.TimeoutError,
                 nats.errors.NoRespondersError,
@@ -304,12 +303,12 @@ class Bus:
         """Send what is pending and close both connections; bounded by `link.CLOSE_TIMEOUT_S`, never raises."""
         await asyncio.gather(self._audio.close(), self._control.close())
 
-    async def _create_event_stream(self, replicas: int) -> None:
+    async def _create_event_stream(self, replicas: int, gib: float) -> None:
         try:
             await self.jetstream.stream_info(subjects.EVENT_STREAM)
         except NotFoundError:
             try:
-                await self.jetstream.add_stream(_event_stream(replicas))
+                await self.jetstream.add_stream(_event_stream(replicas, gib))
             except ServiceUnavailableError:
                 raise
             except APIError as error:
@@ -326,7 +325,7 @@ def _says_nobody_listens(answer: Msg) -> bool:
     return bool(answer.headers and answer.headers.get("Status") == _NO_RESPONDERS)
 
 
-def _event_stream(replicas: int) -> StreamConfig:
+def _event_stream(replicas: int, gib: float) -> StreamConfig:
     return StreamConfig(
         name=subjects.EVENT_STREAM,
         description="Every call's event log",
@@ -335,7 +334,7 @@ def _event_stream(replicas: int) -> StreamConfig:
         storage=StorageType.FILE,
         discard=DiscardPolicy.NEW,
         max_age=EVENT_STREAM_MAX_AGE_S,
-        max_bytes=EVENT_STREAM_MAX_BYTES,
+        max_bytes=int(gib * 1024**3),
         max_msg_size=EVENT_BYTES_MAX,
         duplicate_window=DUPLICATE_WINDOW_S,
         num_replicas=replicas,

@@ -5,12 +5,13 @@ Each event is one JetStream message on `ev.v1.<call>.<kind>`: the `Envelope` as 
 never stored twice. `n` counts from 0 under each fence, so a hole is visible.
 """
 
-from enum import Enum, StrEnum
-from typing import Final, NamedTuple, get_args
+from enum import StrEnum
+from typing import Final, get_args
 
 import msgspec
 
 from trunkline_common.frames import Fence
+from trunkline_common.verdict import Outcome
 
 VERSION: Final = 1
 
@@ -21,53 +22,12 @@ CUT_TEXT_CHARACTERS: Final = 8_000
 """What is left of each text in a larger event: ten minutes of speech."""
 
 
-class Outcome(StrEnum):
-    """Whose doing the end of a call was."""
+class Redaction(StrEnum):
+    """What the transcripts service takes out of a call's texts before it stores them."""
 
-    SUCCESS = "success"
-    CALLER = "caller"
-    SERVER = "server"
-    UPSTREAM = "upstream"
-    INDETERMINATE = "indeterminate"
-
-
-class _Verdict(NamedTuple):
-    outcome: Outcome
-    reason: str
-
-
-class Verdict(Enum):
-    """How a call ended: one of a closed list, the same words in logs, metrics and columns."""
-
-    CALLER_HUNG_UP = _Verdict(Outcome.SUCCESS, "caller-hung-up")
-    AGENT_HUNG_UP = _Verdict(Outcome.SUCCESS, "agent-hung-up")
-    TRANSFERRED = _Verdict(Outcome.SUCCESS, "transferred")
-    TIME_LIMIT = _Verdict(Outcome.SUCCESS, "time-limit")
-    COST_LIMIT = _Verdict(Outcome.SUCCESS, "cost-limit")
-    TOOL_LIMIT = _Verdict(Outcome.SUCCESS, "tool-limit")
-    CALLER_SILENT = _Verdict(Outcome.CALLER, "caller-silent")
-    CALLER_LEFT_EARLY = _Verdict(Outcome.CALLER, "left-before-answer")
-    BAD_STREAM = _Verdict(Outcome.CALLER, "bad-stream")
-    NEVER_ATTACHED = _Verdict(Outcome.CALLER, "never-attached")
-    WORKER_ERROR = _Verdict(Outcome.SERVER, "worker-error")
-    WORKER_STOPPED = _Verdict(Outcome.SERVER, "worker-stopped")
-    GATEWAY_LOST = _Verdict(Outcome.SERVER, "gateway-lost")
-    MODEL_REFUSED = _Verdict(Outcome.UPSTREAM, "model-refused")
-    MODEL_LOST = _Verdict(Outcome.UPSTREAM, "model-lost")
-    RATE_LIMITED = _Verdict(Outcome.UPSTREAM, "model-rate-limited")
-    STREAM_LOST = _Verdict(Outcome.INDETERMINATE, "stream-lost")
-    END_UNKNOWN = _Verdict(Outcome.INDETERMINATE, "end-unknown")
-    """No worker's word: the transcripts service closes a call with it of which nobody has written the end."""
-
-    @property
-    def outcome(self) -> Outcome:
-        """Whose doing it was."""
-        return self.value.outcome
-
-    @property
-    def reason(self) -> str:
-        """The short word for it."""
-        return self.value.reason
+    CARD_NUMBERS = "card-numbers"
+    EMAILS = "emails"
+    PHONE_NUMBERS = "phone-numbers"
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -82,6 +42,8 @@ class CallStarted(_Event, frozen=True, kw_only=True, tag="call_started"):
     agent: str
     """Name of the agent profile that answers."""
     worker: str
+    retention_days: int | None = None
+    """How long the call is kept in Postgres; None: until somebody deletes it."""
 
 
 class CallAttached(_Event, frozen=True, kw_only=True, tag="call_attached"):
@@ -329,6 +291,11 @@ class Envelope(_Versioned, frozen=True, kw_only=True):
     """Unix ms when it happened; for people, never for order."""
     kind: str
     data: msgspec.Raw
+    redact: tuple[str, ...] = ()
+    """Values of `Redaction`: what must not be stored of the texts inside. Each event tells it, so that whoever stores
+    it needs to know nothing else of the call; words that a reader does not know are a newer worker's."""
+    line: str = ""
+    """The number that was called, where `redact` needs to know how phone numbers are written there."""
 
     @property
     def message_id(self) -> str:
@@ -348,7 +315,15 @@ def kind_of(event: CallEvent) -> str:
 
 
 def seal(
-    event: CallEvent, *, call_id: str, call_started_at_ms: int, fence: Fence, n: int, at_ms: int
+    event: CallEvent,
+    *,
+    call_id: str,
+    call_started_at_ms: int,
+    fence: Fence,
+    n: int,
+    at_ms: int,
+    redact: tuple[str, ...] = (),
+    line: str = "",
 ) -> Envelope:
     """Return the event in its envelope; the texts of one above `DATA_BYTES_MAX` are cut."""
     return Envelope(
@@ -359,6 +334,8 @@ def seal(
         at_ms=at_ms,
         kind=kind_of(event),
         data=msgspec.Raw(_fitting(event)),
+        redact=redact,
+        line=line,
     )
 
 

@@ -71,6 +71,8 @@ class AssignRequest(_Message, frozen=True, kw_only=True):
     kind: AssignKind = AssignKind.NEW
     gateway: str = ""
     """For a handover: where to say that one is ready."""
+    lost: str = ""
+    """For a takeover: the owner, where its whole process seems lost. One that hears of it itself is back, and goes on."""
 
 
 class AssignReply(_Message, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from nats.aio.subscription import DEFAULT_SUB_PENDING_MSGS_LIMIT
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.aio.transport import TcpTransport
 
-from trunkline_common import log
+from trunkline_common import log, subjects
 from trunkline_common.service import Life, ServiceError
 from trunkline_common.settings import CommonSettings
 
@@ -51,6 +51,9 @@ ERRORS = prometheus_client.Counter("trunkline_bus_errors", "Errors reported by n
 HANDLER_ERRORS = prometheus_client.Counter(
     "trunkline_bus_handler_errors", "Handlers and callbacks that raised an exception: a bug.", ["connection"]
 )
+for _counter in (DISCONNECTS, SLOW_CONSUMER, ERRORS, HANDLER_ERRORS):
+    for _connection in ("audio", "control"):
+        _counter.labels(_connection)
 
 _log = log.get(__name__)
 
@@ -89,6 +92,7 @@ class Link:
                 # It would shuffle at each reconnection, and may try the server first that it has just lost.
                 dont_randomize=True,
                 name=f"{self._life.service}-{self._name}",
+                inbox_prefix=subjects.inbox(self._life.service),
                 user_credentials=None if credentials is None else RawCredentials(credentials),
                 connect_timeout=CONNECT_TIMEOUT_S,
                 max_reconnect_attempts=-1,

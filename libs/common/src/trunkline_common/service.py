@@ -16,7 +16,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Generator, MutableMapping
+import time
+from collections.abc import Awaitable, Callable, Collection, Generator, MutableMapping
+from importlib import metadata
 from typing import Any, Final
 
 import prometheus_client
@@ -24,6 +26,7 @@ import uvicorn
 import uvloop
 
 from trunkline_common import log
+from trunkline_common.http_metrics import MeasuredHttp
 from trunkline_common.settings import SettingsError
 
 EXIT_OK: Final = 0
@@ -37,6 +40,8 @@ LOOP_PROBE_S: Final = 0.25
 CANCEL_S: Final = 5
 """A cancelled body gets this long to clean up (closing the bus takes 2 s); then the process ends without it."""
 
+HEALTH_PAGES: Final = ("/livez", "/readyz", "/metrics")
+
 HTTP_STOP_S: Final = 5
 """Open HTTP requests get this long at the end; media sockets were closed by the drain before."""
 
@@ -49,6 +54,19 @@ LOOP_LAG = prometheus_client.Histogram(
     "trunkline_loop_lag_seconds",
     "How late the event loop woke up from a timer; above 20 ms callers hear it.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1, 5),
+)
+BUILD_INFO = prometheus_client.Gauge(
+    "trunkline_build_info",
+    "Always 1: which release of which service this process is.",
+    ["service", "version"],
+)
+READY = prometheus_client.Gauge("trunkline_ready", "1 while `/readyz` says that the process takes new work.")
+DRAINING_SECONDS = prometheus_client.Gauge(
+    "trunkline_draining_seconds", "How long ago the process was asked to stop; 0 while it was not."
+)
+DRAIN_DEADLINE_SECONDS = prometheus_client.Gauge(
+    "trunkline_drain_deadline_seconds",
+    "How long the process may take to stop; then it ends with what is left.",
 )
 
 _log = log.get(__name__)
@@ -65,6 +83,8 @@ class Life:
         self.service = service
         self.drain_deadline_s = drain_deadline_s
         self.stop_requested = asyncio.Event()
+        self.stop_requested_at = 0.0
+        """By `time.monotonic`."""
         self._has_started = False
         self._waiting: dict[str, str] = {"start": "the service is starting"}
         self._fatal: asyncio.Future[ServiceError] = asyncio.get_running_loop().create_future()
@@ -156,15 +176,17 @@ def run(
     log_level: str = "info",
     drain_deadline_s: float = 60,
     app: AsgiApp | None = None,
+    routes: Collection[str] = (),
     http_options: dict[str, Any] | None = None,
 ) -> None:
     """Run a service until it is told to stop, then exit the process with one of the codes above.
 
-    `app` is served on `host:port` beside the health pages; `http_options` go to uvicorn.
+    `app` is served on `host:port` beside the health pages; `routes` are the paths by which its requests are
+    counted; `http_options` go to uvicorn.
     """
     log.configure(service, log_level)
     listener = listen(host, port)
-    runner = _run(service, body, listener, drain_deadline_s, app, http_options or {})
+    runner = _run(service, body, listener, drain_deadline_s, app, routes, http_options or {})
     sys.exit(uvloop.run(runner))
 
 
@@ -185,12 +207,14 @@ async def _run(
     listener: socket.socket,
     drain_deadline_s: float,
     app: AsgiApp | None,
+    routes: Collection[str],
     http_options: dict[str, Any],
 ) -> int:
     life = Life(service, drain_deadline_s)
     _handle_signals(life)
+    _export(life)
     config = uvicorn.Config(
-        HealthApp(life, app),
+        MeasuredHttp(HealthApp(life, app), (*HEALTH_PAGES, *routes)),
         log_config=None,
         lifespan="off",
         access_log=False,
@@ -284,10 +308,21 @@ def _handle_signals(life: Life) -> None:
             _log.warning("service-killed", signal=name)
             os._exit(EXIT_SECOND_SIGNAL)
         _log.info("service-stop-requested", signal=name)
+        life.stop_requested_at = time.monotonic()
         life.stop_requested.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number.name)
+
+
+def _export(life: Life) -> None:
+    """Let the metrics of the process tell what its life is at the moment at which they are read."""
+    BUILD_INFO.labels(life.service, metadata.version("trunkline-common")).set(1)
+    READY.set_function(lambda: not life.not_ready_because())
+    DRAIN_DEADLINE_SECONDS.set(life.drain_deadline_s)
+    DRAINING_SECONDS.set_function(
+        lambda: time.monotonic() - life.stop_requested_at if life.stop_requested.is_set() else 0
+    )
 
 
 async def _watch_loop_lag() -> None:

@@ -44,7 +44,7 @@ class CommonSettings(BaseSettings):
     @property
     def nats_address(self) -> str:
         """The NATS servers without user and password, to be shown to people."""
-        return ",".join(_without_credentials(url) for url in self.nats_url.split(","))
+        return ",".join(without_credentials(url) for url in self.nats_url.split(","))
 
     @field_validator("nats_url")
     @classmethod
@@ -95,6 +95,28 @@ class CommonSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read explicit arguments, then the environment, then the files that the environment names."""
         return init_settings, env_settings, _NamedFiles(settings_cls)
+
+
+class JetStreamSettings(CommonSettings):
+    """What a service reads that keeps something in JetStream."""
+
+    event_replicas: int = Field(
+        1,
+        ge=1,
+        le=5,
+        description="NATS servers that keep each event, or what else it keeps in JetStream; counts for whoever creates that",
+    )
+
+
+class EventLogSettings(JetStreamSettings):
+    """What a service reads that may create the event log's stream."""
+
+    event_log_gib: float = Field(
+        1,
+        gt=0,
+        le=10_000,
+        description="GiB of events that JetStream keeps on each of these servers, for three days; full, it refuses more",
+    )
 
 
 class _NamedFiles(PydanticBaseSettingsSource):
@@ -157,17 +179,18 @@ def secrets(value: SecretStr) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.get_secret_value().split(",") if part.strip())
 
 
+def without_credentials(url: str) -> str:
+    """Return a NATS address without user and password, to be shown to people."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
 def _is_nats_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme in {"nats", "tls"} and bool(parts.hostname) and parts.port != 0
     except ValueError:  # no port number, or no IPv6 address
         return False
-
-
-def _without_credentials(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _explain(problem: Any, settings_type: type[CommonSettings]) -> str:

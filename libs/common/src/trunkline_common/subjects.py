@@ -65,6 +65,11 @@ def token(value: str) -> str:
     return value
 
 
+def inbox(service: str) -> str:
+    """What the addresses of answers to a service begin with; of its own, so that no other service may read them."""
+    return f"_INBOX.{token(service)}"
+
+
 def assign(region: str) -> str:
     """Request: will a worker take this call?"""
     return f"rt.v1.assign.{token(region)}"
@@ -142,9 +147,14 @@ def caller(caller_hash: str) -> str:
     return f"call.v1.by.{token(caller_hash)}"
 
 
+def is_withheld(number: str) -> bool:
+    """Return whether it is none: the caller does not show it."""
+    return number.lower() in _WITHHELD
+
+
 def caller_hash(number: str) -> str | None:
     """Return what stands for a caller in a subject, 16 hex digits; None for a withheld number."""
-    if number.lower() in _WITHHELD:
+    if is_withheld(number):
         return None
     return hashlib.sha256(number.encode()).hexdigest()[:16]
 

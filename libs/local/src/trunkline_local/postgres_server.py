@@ -58,6 +58,7 @@ class PostgresServer:
         self._log_folder = log_folder
         self._site: _Site | None = None
         self._process: Process | None = None
+        self._frozen: list[int] = []
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -118,7 +119,31 @@ class PostgresServer:
     async def stop(self, limit_s: float = STOP_LIMIT_S) -> None:
         """Stop the server: clients are disconnected, and after `limit_s` it is killed; nothing when it is down."""
         if self._process is not None:
+            self.thaw()
             await self._process.stop(limit_s)
+
+    async def freeze(self) -> None:
+        """Let all of its processes stand still, SIGSTOP: clients stay connected, and nobody answers them.
+
+        Each connection and each duty has a process of its own, in a group of its own (Postgres: Architectural
+        Fundamentals).
+        """
+        connection = await self._connect()
+        try:
+            # First the one that starts the others, so that none is missed.
+            self._send_signal(self.pid, signal.SIGSTOP)
+            self._frozen.append(self.pid)
+            rows = await connection.fetch("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        finally:
+            await connection.close()
+        for row in rows:
+            self._send_signal(row["pid"], signal.SIGSTOP)
+            self._frozen.append(row["pid"])
+
+    def thaw(self) -> None:
+        """Let them go on, SIGCONT; nothing when they are not frozen."""
+        while self._frozen:
+            self._send_signal(self._frozen.pop(), signal.SIGCONT)
 
     async def kill(self) -> None:
         """Take the server away without a clean shutdown: the next start recovers from the log.
@@ -127,6 +152,7 @@ class PostgresServer:
         leave its own child processes behind for a moment, and they would keep it from starting again.
         """
         if self._process is not None:
+            self.thaw()
             self._process.send_signal(signal.SIGQUIT)
             await self._process.exited()
 
@@ -181,10 +207,19 @@ class PostgresServer:
             return False
         return True
 
-    async def _execute(self, statement: str) -> None:
-        connection = await asyncpg.connect(
+    async def _connect(self) -> asyncpg.Connection:
+        return await asyncpg.connect(
             host=str(self.folder), port=_PORT, user=_SUPERUSER, database=_SUPERUSER, password=""
         )
+
+    @staticmethod
+    def _send_signal(pid: int, number: signal.Signals) -> None:
+        # One whose client has just left is gone.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    async def _execute(self, statement: str) -> None:
+        connection = await self._connect()
         try:
             await connection.execute(statement)
         finally:

@@ -65,6 +65,8 @@ class Failed:
     """A webhook did not answer, or with an error status."""
 
     detail: str
+    status: int | None = None
+    """Of its answer; None: there was none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,18 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import h11
 
 from trunkline_simulators import twilio_rest_calls as rules
+from trunkline_simulators import twilio_rest_numbers
 from trunkline_simulators.twilio_call import LiveCall, place_call
 from trunkline_simulators.twilio_call_settings import CallSettings, Outbound
 from trunkline_simulators.twilio_rest_calls import Account, Create, RestError
+from trunkline_simulators.twilio_rest_numbers import AccountState, PhoneNumber
 from trunkline_simulators.twilio_result import CallResult
 from trunkline_simulators.twilio_trace import Event
 
@@ -34,6 +37,8 @@ class RestSettings:
     account: Account
     call: CallSettings
     numbers: tuple[str, ...] = ()  # the account's; none: any may be shown
+    phone_numbers: tuple[PhoneNumber, ...] = ()  # what is told of them
+    state: AccountState = field(default_factory=AccountState)
     host: str = "127.0.0.1"
     port: int = 0
 
@@ -49,6 +54,7 @@ class RestServer:
     created: list[Create] = field(default_factory=list)
     results: list[CallResult] = field(default_factory=list)
     _live: dict[str, LiveCall] = field(default_factory=dict)
+    _queued: dict[str, asyncio.Event] = field(default_factory=dict)  # set once the call is live, or over
     _calls: set[asyncio.Task[None]] = field(default_factory=set)
 
     @contextlib.asynccontextmanager
@@ -79,8 +85,15 @@ class RestServer:
                 if self.fault == "drop":
                     return
                 status, body = self._answer(*request)
+                if status == 201:
+                    # Who knows the CallSid may change the call.
+                    await self._queued.pop(body["sid"]).wait()
                 payload = json.dumps(body).encode()
-                headers = [("Content-Type", "application/json"), ("Content-Length", str(len(payload)))]
+                headers = [
+                    ("Date", formatdate(usegmt=True)),
+                    ("Content-Type", "application/json"),
+                    ("Content-Length", str(len(payload))),
+                ]
                 for event in (
                     h11.Response(status_code=status, headers=headers),
                     h11.Data(data=payload),
@@ -98,13 +111,15 @@ class RestServer:
 
     def _answer(self, request: h11.Request, body: bytes) -> tuple[int, dict[str, Any]]:
         headers = {name.decode(): value.decode("latin-1") for name, value in request.headers}
-        path = request.target.decode().partition("?")[0]
+        path, _, query = request.target.decode().partition("?")
         try:
             if self.fault == "unavailable":
                 raise RestError(503, 20503, "Service unavailable")
             if self.fault == "throttled" or len(self._live) >= CALLS_MAX:
                 raise RestError(429, 20429, "Too Many Requests")
-            self.settings.account.check(headers.get("authorization", ""))
+            user = self.settings.account.check(headers.get("authorization", ""))
+            if read := self._read(user, request.method.decode(), path, query):
+                return 200, read
             form = dict(parse_qsl(body.decode(), keep_blank_values=True))
             call_sid = rules.route(self.settings.account.sid, request.method.decode(), path)
             if call_sid is None:
@@ -112,6 +127,19 @@ class RestServer:
             return 200, self._change(call_sid, path, rules.read_change(form))
         except RestError as error:
             return error.status, error.body()
+
+    def _read(self, user: str, method: str, path: str, query: str) -> dict[str, Any] | None:
+        """Return what is told of the account or its numbers; None for other requests. Raises `RestError`."""
+        account_sid = self.settings.account.sid
+        what = twilio_rest_numbers.reads(account_sid, path)
+        if what is None:
+            return None
+        if method != "GET":
+            raise RestError(405, 20004, "Method not allowed: accounts and numbers are only read here")
+        if what == "account":
+            return twilio_rest_numbers.account_body(account_sid, self.settings.state, user)
+        asked = dict(parse_qsl(query))
+        return twilio_rest_numbers.numbers_body(account_sid, self.settings.phone_numbers, path, asked)
 
     def _create(self, create: Create) -> dict[str, Any]:
         self.created.append(create)
@@ -126,20 +154,28 @@ class RestServer:
                 call_sid=call_sid, ring_s=create.ring_s, detection_callback=create.detection_callback
             ),
         )
-        task = asyncio.create_task(self._conduct(settings))
+        self._queued[call_sid] = asyncio.Event()
+        task = asyncio.create_task(self._conduct(settings, self._queued[call_sid]))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         return self._resource(call_sid, "queued", create, "outbound-api")
 
-    async def _conduct(self, settings: CallSettings) -> None:
-        await self._live_through(settings)
+    async def _conduct(self, settings: CallSettings, has_begun: asyncio.Event) -> None:
+        try:
+            await self._live_through(settings, has_begun)
+        finally:
+            has_begun.set()
 
-    async def _live_through(self, settings: CallSettings) -> CallResult:
+    async def _live_through(
+        self, settings: CallSettings, has_begun: asyncio.Event | None = None
+    ) -> CallResult:
         live: list[LiveCall] = []
 
         def on_live(call: LiveCall) -> None:
             live.append(call)
             self._live[call.call_sid] = call
+            if has_begun is not None:
+                has_begun.set()
 
         try:
             result = await place_call(settings, self.on_event, on_live)

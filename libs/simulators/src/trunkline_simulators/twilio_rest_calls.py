@@ -51,8 +51,8 @@ class Account:
     auth_token: str
     users: Mapping[str, str]
 
-    def check(self, authorization: str) -> None:
-        """Raise 20003 unless this is HTTP Basic with one of the account's passwords."""
+    def check(self, authorization: str) -> str:
+        """Return the user; raise 20003 unless this is HTTP Basic with one of the account's passwords."""
         scheme, _, encoded = authorization.partition(" ")
         try:
             user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
@@ -62,6 +62,7 @@ class Account:
         matches = hmac.compare_digest(password.encode(), expected.encode())
         if scheme.lower() != "basic" or not expected or not matches:
             raise RestError(401, 20003, "Authenticate")
+        return user
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from trunkline_simulators.twilio_call_settings import CallSettings
 from trunkline_simulators.twilio_report import LiveReport
 from trunkline_simulators.twilio_rest import RestServer, RestSettings
 from trunkline_simulators.twilio_rest_calls import Account
+from trunkline_simulators.twilio_rest_numbers import PhoneNumber
 from trunkline_simulators.twilio_trace import Event
 from trunkline_simulators.twilio_webhooks import ConnectTo
 
@@ -63,7 +64,10 @@ def command(
     events: bool,
     **more: Any,
 ) -> None:
-    """Serve Twilio's REST API until Ctrl-C: POST Calls.json places a call, POST Calls/{sid}.json changes it."""
+    """Serve Twilio's REST API until Ctrl-C: POST Calls.json places a call, POST Calls/{sid}.json changes it.
+
+    GET tells the account, and the numbers given here as leading to --public-url.
+    """
     if (public_url is None) != (connect_to is None):
         raise click.UsageError("--public-url and --connect-to go together")
     token = options.first_token(auth_token, auth_token_file)
@@ -86,7 +90,19 @@ def command(
         if line is not None:
             click.echo(line)
 
-    settings = RestSettings(Account(account_sid, token, {}), call, numbers, host, port)
+    base = (public_url or "").rstrip("/")
+    leading_there = tuple(
+        PhoneNumber(number, voice_url=f"{base}/voice", status_callback=f"{base}/voice/status")
+        for number in numbers
+    )
+    settings = RestSettings(
+        Account(account_sid, token, {}),
+        call,
+        numbers,
+        leading_there if public_url else (),
+        host=host,
+        port=port,
+    )
     asyncio.run(_serve(RestServer(settings, on_event)))
 
 

@@ -1,4 +1,4 @@
-"""Twilio's HTTP requests: signed forms to the webhooks, with its timeouts and its one retry."""
+"""Twilio's HTTP requests: signed forms to the webhooks, with its timeouts and retries."""
 
 from __future__ import annotations
 
@@ -13,12 +13,9 @@ from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 import httpx
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # it has no types
 
+from trunkline_simulators.twilio_overrides import Overrides
 from trunkline_simulators.twilio_program import Answered, Failed
 from trunkline_simulators.twilio_trace import Trace
-
-CONNECT_TIMEOUT_S = 5.0  # Twilio: Connection overrides, `ct`
-TOTAL_TIMEOUT_S = 15.0  # Twilio: Connection overrides, `tt`
-CONNECT_ATTEMPTS_MAX = 2  # Twilio: Connection overrides, `rc` is 1
 
 ANSWER_BYTES_MAX = 4 * 2**20  # TwiML is judged elsewhere; this is minutes of <Play>
 
@@ -87,7 +84,6 @@ class Webhooks:
         self._wrong_signature = wrong_signature
         # Whoever says where the server is does not want a proxy on the way.
         self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(TOTAL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             trust_env=connect_to is None,
             verify=_tls(),
             headers={"user-agent": "TwilioProxy/1.1", "accept": "*/*"},
@@ -108,27 +104,45 @@ class Webhooks:
             fields = {}
         signature = self.signature(signed_url(url), fields)
         headers = {"x-twilio-signature": signature[::-1] if self._wrong_signature else signature}
+        overrides, path = Overrides.of(url), urlsplit(url).path
+        try:
+            async with asyncio.timeout(overrides.total_s):
+                for attempt in range(overrides.retries + 1):
+                    if attempt:
+                        headers["i-twilio-idempotency-token"] = secrets.token_hex(16)
+                    result, what = await self._try(method, url, fields, headers, overrides)
+                    if isinstance(result, Answered) or not overrides.retries_after(what):
+                        break
+        except TimeoutError:
+            return self._failed(path, f"no answer within {overrides.total_s:g} s")
+        return result
+
+    async def _try(
+        self, method: str, url: str, fields: Mapping[str, str], headers: dict[str, str], overrides: Overrides
+    ) -> tuple[Answered | Failed, str]:
+        """Return what came of it, and as what the retry policy counts it."""
         path = urlsplit(url).path
-        for attempt in range(CONNECT_ATTEMPTS_MAX):
-            if attempt:
-                headers["i-twilio-idempotency-token"] = secrets.token_hex(16)
-            try:
-                async with asyncio.timeout(TOTAL_TIMEOUT_S):
-                    return await self._request(method, url, fields, headers)
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                failed = self._failed(path, f"no connection: {error}")
-            except TimeoutError:
-                return self._failed(path, f"no answer within {TOTAL_TIMEOUT_S:g} s")
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                return self._failed(path, f"{type(error).__name__}: {error}")
-        return failed
+        try:
+            result = await self._request(method, url, fields, headers, overrides)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            return self._failed(path, f"no connection: {error}"), "ct"
+        except httpx.ReadTimeout:
+            return self._failed(path, f"no answer within {overrides.read_s:g} s"), "rt"
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return self._failed(path, f"{type(error).__name__}: {error}"), "reset"
+        if isinstance(result, Failed) and result.status is not None:
+            return result, f"{result.status // 100}xx"
+        return result, ""
 
     async def _request(
-        self, method: str, url: str, fields: Mapping[str, str], headers: dict[str, str]
+        self, method: str, url: str, fields: Mapping[str, str], headers: dict[str, str], overrides: Overrides
     ) -> Answered | Failed:
         address, headers = self._address(url, headers)
         data = dict(fields) if method == "POST" else None
-        async with self._client.stream(method, address, data=data, headers=headers) as response:
+        timeout = httpx.Timeout(overrides.read_s, connect=overrides.connect_s)
+        async with self._client.stream(
+            method, address, data=data, headers=headers, timeout=timeout
+        ) as response:
             body = b""
             async for chunk in response.aiter_bytes():
                 body += chunk
@@ -152,7 +166,7 @@ class Webhooks:
 
     def _failed(self, path: str, detail: str, status: int | None = None) -> Failed:
         self._trace.add("http", path=path, status=status, error=detail)
-        return Failed(detail)
+        return Failed(detail, status)
 
 
 @cache

@@ -174,9 +174,14 @@ class Assignment:
         except ControlError as error:
             _log.warning("heartbeat-malformed", why=str(error))
 
-    async def ask(self, facts: Facts, kind: AssignKind, assign: int, but: str) -> Owner | Full | Failed:
-        """Ask one worker to take a live call over, or to get ready for that, and not the owner `but`; at most 0.15 s."""
-        request = self._request(facts, assign, kind)
+    async def ask(
+        self, facts: Facts, kind: AssignKind, assign: int, but: str, lost: str = ""
+    ) -> Owner | Full | Failed:
+        """Ask one worker to take a live call over, or to get ready for that, and not the owner `but`; at most 0.15 s.
+
+        `lost` is the owner once more where its whole process seems lost.
+        """
+        request = self._request(facts, assign, kind, lost)
         started_at = time.perf_counter()
         reply = await self._ask_workers(request, self._other_worker(frozenset({but})))
         if not isinstance(reply, AssignReply):
@@ -284,7 +289,7 @@ class Assignment:
                 break
         return Full() if is_full else Failed()
 
-    def _request(self, facts: Facts, assign: int, kind: AssignKind) -> AssignRequest:
+    def _request(self, facts: Facts, assign: int, kind: AssignKind, lost: str = "") -> AssignRequest:
         return AssignRequest(
             call_id=facts.call_id,
             fence=Fence(facts.attach, assign),
@@ -293,6 +298,7 @@ class Assignment:
             called=facts.called,
             kind=kind,
             gateway=self._gateway,
+            lost=lost,
         )
 
     async def _ask_workers(self, request: AssignRequest, other: str | None) -> AssignReply | Full | Failed:

@@ -43,7 +43,8 @@ class ClaimsUnavailableError(Exception):
 class CallClaims:
     """The bucket, made on first use."""
 
-    def __init__(self) -> None:
+    def __init__(self, replicas: int) -> None:
+        self._replicas = replicas
         self._bucket: KeyValue | None = None
 
     async def claim(self, bus: Bus, name: str, fingerprint: str) -> Answer | None:
@@ -89,6 +90,9 @@ class CallClaims:
                 self._bucket = await bus.jetstream.key_value(subjects.CALL_CLAIMS)
             except BucketNotFoundError:
                 self._bucket = await bus.jetstream.create_key_value(
-                    bucket=subjects.CALL_CLAIMS, ttl=REMEMBERED_S, max_bytes=BUCKET_BYTES_MAX
+                    bucket=subjects.CALL_CLAIMS,
+                    ttl=REMEMBERED_S,
+                    max_bytes=BUCKET_BYTES_MAX,
+                    replicas=self._replicas,
                 )
         return self._bucket

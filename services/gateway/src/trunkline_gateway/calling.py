@@ -55,7 +55,7 @@ class Calling:
         self._limits = OutboundLimits(
             settings.outbound_prefixes, settings.outbound_per_minute, settings.outbound_per_number_per_minute
         )
-        self._claims = CallClaims()
+        self._claims = CallClaims(settings.event_replicas)
         self._placing = 0
         self._bus: Bus | None = None
         self._rest: TwilioRest | None = None

@@ -50,7 +50,7 @@ from trunkline_gateway.events import (
 from trunkline_gateway.gateway import Gateway, Link
 from trunkline_gateway.outbox import Closing, Outbox
 from trunkline_gateway.ownership import Owner
-from trunkline_gateway.reasons import Drop, Ending, Rejection
+from trunkline_gateway.reasons import REFUSALS, Drop, Ending, Rejection
 from trunkline_gateway.stream import State, Stream
 from trunkline_gateway.stream_token import Facts
 
@@ -84,6 +84,7 @@ class Connection:
         self._facts: Facts | None = None
         self._worker = ""
         self._watched: set[str] = set()
+        self._refused: set[Drop] = set()
         self._up_subject = ""
         self._close_code = NORMAL_CLOSE_MISSING
         self._opened_at = time.monotonic()
@@ -214,7 +215,7 @@ class Connection:
             case Reject(rejection, is_first):
                 self._gateway.rejections.note(rejection, log_it=is_first, **self._call_fields())
             case DropFrame(drop):
-                metrics.FRAMES_DROPPED.labels(drop).inc()
+                self._on_dropped(drop)
             case FramesLost(frames):
                 metrics.FRAMES_LOST.inc(frames)
             case LineMeasured() | AgentHeard() | ComfortPlayed() | TakeoverOver() | HandoverOver():
@@ -240,7 +241,7 @@ class Connection:
         """Ask once for a worker that goes on with the live call; one of `Assigned` and `NotAssigned` follows."""
         assert self._facts is not None
         result = await self._link.assignment.ask(
-            self._facts, command.kind, command.fence.assign, self._worker
+            self._facts, command.kind, command.fence.assign, self._worker, command.lost
         )
         if isinstance(result, Owner):
             await self.feed(Assigned(command.fence, result.worker))
@@ -298,6 +299,12 @@ class Connection:
         )
         if older is not None:
             await older.feed(EndDecided(Ending.REPLACED))
+
+    def _on_dropped(self, drop: Drop) -> None:
+        metrics.FRAMES_DROPPED.labels(drop).inc()
+        if drop in REFUSALS and drop not in self._refused:
+            self._refused.add(drop)
+            self._log.warning("frames-refused", reason=drop.value, owner=str(self._stream.fence))
 
     def _on_owner_changed(self, change: ChangeOwner) -> None:
         self._up_subject = subjects.worker_up(change.worker, self.call_id)

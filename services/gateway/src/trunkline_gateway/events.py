@@ -116,6 +116,8 @@ class AskWorkers(_Command, frozen=True):
 
     kind: AssignKind
     fence: Fence
+    lost: str = ""
+    """The owner, where its whole process seems lost."""
 
 
 class Watch(_Command, frozen=True):

@@ -11,6 +11,7 @@ from trunkline_common.bus import Bus
 from trunkline_common.service import Life
 from trunkline_gateway.gateway import Gateway
 from trunkline_gateway.media import WEBSOCKET_OPTIONS, MediaStreams, serve
+from trunkline_gateway.public_url import HTTP_PATHS
 from trunkline_gateway.registry import CLOSING_S_MAX
 from trunkline_gateway.settings import GatewaySettings
 from trunkline_gateway.webhook import webhooks
@@ -56,6 +57,7 @@ def command() -> None:
         log_level=chosen.log_level,
         drain_deadline_s=chosen.gateway_drain_s + CLOSING_S_MAX + LAST_WORDS_S,
         app=serve(webhooks(gateway), MediaStreams(gateway)),
+        routes=HTTP_PATHS,
         http_options=HTTP_OPTIONS,
     )
 

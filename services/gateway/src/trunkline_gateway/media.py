@@ -16,9 +16,10 @@ WEBSOCKET_OPTIONS: Final = {
     "ws_max_size": twilio.MESSAGE_BYTES_MAX,
     # Compression would cost both sides time on audio, and let 15 KB on the wire become 15 MB here.
     "ws_per_message_deflate": False,
-    # Audio may pause (Twilio sends none for silence at times), so only pings find a peer that is gone.
-    "ws_ping_interval": 20.0,
-    "ws_ping_timeout": 20.0,
+    # Audio may pause (Twilio sends none for silence at times), so only pings find a peer that is gone: within ten seconds,
+    # for the caller, who is there all the same, hears nothing until Twilio is told to come again.
+    "ws_ping_interval": 5.0,
+    "ws_ping_timeout": 5.0,
 }
 """For uvicorn."""
 

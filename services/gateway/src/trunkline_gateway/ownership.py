@@ -323,8 +323,11 @@ class Ownership:
         if self._newest_assign >= ASSIGN_MAX:
             return []
         self._newest_assign += 1
-        kind = AssignKind.TAKEOVER if self.phase is Phase.SEEKING else AssignKind.HANDOVER
-        self._asked = AskWorkers(kind, Fence(self.owner.fence.attach, self._newest_assign))
+        is_takeover = self.phase is Phase.SEEKING
+        kind = AssignKind.TAKEOVER if is_takeover else AssignKind.HANDOVER
+        may_be_back = is_takeover and self._loss is not Loss.STUCK and not self._has_let_go
+        fence = Fence(self.owner.fence.attach, self._newest_assign)
+        self._asked = AskWorkers(kind, fence, self.owner.worker if may_be_back else "")
         self._ready_seqs = None
         return [self._asked]
 

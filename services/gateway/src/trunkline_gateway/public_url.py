@@ -19,6 +19,24 @@ STATUS_PATH: Final = "/voice/status"
 CALLS_PATH: Final = "/calls"
 STREAM_PATH: Final = "/media-stream"
 
+HTTP_PATHS: Final = (
+    VOICE_PATH,
+    REATTACH_PATH,
+    DIALED_PATH,
+    WAIT_PATH,
+    WAITED_PATH,
+    OVERFLOWED_PATH,
+    HOLD_MUSIC_PATH,
+    MACHINE_PATH,
+    STATUS_PATH,
+    CALLS_PATH,
+)
+
+RETRIES: Final = "ct=1000&rt=5000&rc=4&rp=all"
+"""Twilio's patience (Twilio: Webhooks, Connection overrides): 1 s to connect, 5 s to answer, four retries whatever went
+wrong. By default it waits 15 s for a gateway that hangs, and does not ask again after one that died over the question.
+Answers come within 4 s, and are the same for the same question."""
+
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _DEFAULT_PORTS: Final = {"wss": 443, "ws": 80}
 
@@ -47,6 +65,10 @@ class PublicUrl:
     def http(self, path: str, query: str = "") -> str:
         """Return the address of a webhook, its query as it was written."""
         return f"{self.base}{path}?{query}" if query else f"{self.base}{path}"
+
+    def webhook(self, path: str, query: str = "") -> str:
+        """Return the address of a webhook that a call depends on: Twilio asks it until some gateway answers."""
+        return f"{self.http(path, query)}#{RETRIES}"
 
     @property
     def stream(self) -> str:

@@ -100,6 +100,13 @@ class Drop(StrEnum):
     CHECKPOINT_TOO_LARGE = "checkpoint-too-large"
 
 
+REFUSALS: Final = frozenset(
+    {Drop.STALE_FENCE, Drop.FUTURE_FENCE, Drop.UNKNOWN_KIND, Drop.BAD_MARK_NAME}
+    | {Drop.BAD_CHECKPOINT, Drop.CHECKPOINT_TOO_LARGE}
+)
+"""What a sound owner does not send: told in the log, once for each stream."""
+
+
 class Loss(StrEnum):
     """How a live call lost its owner."""
 

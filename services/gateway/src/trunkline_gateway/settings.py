@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from trunkline_common.settings import CommonSettings, secrets
+from trunkline_common.settings import JetStreamSettings, secrets
 from trunkline_gateway.public_url import PublicUrl, is_loopback
 
 SENTENCE_CHARS_MAX: Final = 1_000
@@ -18,7 +18,7 @@ API_KEY_CHARS_MIN: Final = 16
 _PREFIX: Final = re.compile(r"\+[1-9][0-9]{0,14}")
 
 
-class GatewaySettings(CommonSettings):
+class GatewaySettings(JetStreamSettings):
     """What `trunkline gateway` reads from the environment."""
 
     host: str = Field("127.0.0.1", description="address to listen on")

@@ -61,7 +61,7 @@ class TwilioRest:
         Raises `TwilioRefusedError`, `TwilioUnreachedError` or `TwilioSilentError`.
         """
         options: dict[str, Any] = {
-            "url": self._public_url.http(VOICE_PATH),
+            "url": self._public_url.webhook(VOICE_PATH),
             "timeout": request.timeout_s,
             "status_callback": self._public_url.http(STATUS_PATH),
         }

@@ -66,18 +66,20 @@ def connect(public_url: PublicUrl, facts: Facts, token: str, detours: int = 0, d
 
 def reattach_url(public_url: PublicUrl, attach: int, started_at_ms: int, detours: int) -> str:
     """Return where Twilio asks what comes after a stream; `attach` is the number of the next one."""
-    return public_url.http(REATTACH_PATH, _query(attach, started_at_ms, detours))
+    return public_url.webhook(REATTACH_PATH, _query(attach, started_at_ms, detours))
 
 
 def dial(public_url: PublicUrl, facts: Facts, transfer: Transfer, detours: int) -> str:
     """Put the caller through; whatever comes of it, ask us with the attach number that is free."""
-    return _dial(transfer, public_url.http(DIALED_PATH, _query(facts.attach, facts.started_at_ms, detours)))
+    return _dial(
+        transfer, public_url.webhook(DIALED_PATH, _query(facts.attach, facts.started_at_ms, detours))
+    )
 
 
 def overflow(public_url: PublicUrl, facts: Facts, transfer: Transfer, why: str) -> str:
     """Dial somebody in place of an agent; whatever comes of it, ask us once more, and never dial again."""
     query = f"{_query(facts.attach, facts.started_at_ms, 0)}&why={why}"
-    return _dial(transfer, public_url.http(OVERFLOWED_PATH, query))
+    return _dial(transfer, public_url.webhook(OVERFLOWED_PATH, query))
 
 
 def enqueue(public_url: PublicUrl, facts: Facts, detours: int, stay: Stay, queue: str, words: Words) -> str:
@@ -89,12 +91,12 @@ def enqueue(public_url: PublicUrl, facts: Facts, detours: int, stay: Stay, queue
     response = VoiceResponse()
     if words.text:
         response.say(words.text, language=words.language)
-    waited = public_url.http(WAITED_PATH, _stay_query(facts, detours, stay))
+    waited = public_url.webhook(WAITED_PATH, _stay_query(facts, detours, stay))
     response.enqueue(
         queue,
         action=waited,
         method="POST",
-        wait_url=public_url.http(WAIT_PATH, _stay_query(facts, detours, stay)),
+        wait_url=public_url.webhook(WAIT_PATH, _stay_query(facts, detours, stay)),
         wait_url_method="POST",
     )
     response.redirect(waited, method="POST")
@@ -108,7 +110,7 @@ def hold(public_url: PublicUrl, facts: Facts, detours: int, stay: Stay, words: W
         response.say(words.text, language=words.language)
     response.play(music)
     if stay.told_position:
-        response.redirect(public_url.http(WAIT_PATH, _stay_query(facts, detours, stay)), method="POST")
+        response.redirect(public_url.webhook(WAIT_PATH, _stay_query(facts, detours, stay)), method="POST")
     return str(response)
 
 

@@ -7,8 +7,9 @@ answered one is the end of the talk. So a silence that outlasts the ringing mean
 
 from typing import Final
 
-from trunkline_common.call_events import TransferChanged, Verdict
+from trunkline_common.call_events import TransferChanged
 from trunkline_common.control import NextStep, Transfer
+from trunkline_common.verdict import Verdict
 from trunkline_worker import agent_tools
 from trunkline_worker.commands import Command, HangUp, Record
 from trunkline_worker.tools import Departure

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from trunkline_common.call_events import Redaction
 from trunkline_worker import agent_tools
 from trunkline_worker.agent_tools import BuiltInTool, HttpTool, McpTool, TransferTarget
 from trunkline_worker.events import AudioPath
@@ -121,6 +122,10 @@ class Agent:
     can_send_digits: bool = False
     tools_per_minute: int = 20
     limits: Limits = field(default_factory=Limits)
+    redact: tuple[Redaction, ...] = ()
+    """What is taken out of the call's texts before they are stored."""
+    retention_days: int | None = None
+    """How long the call is kept; None: until somebody deletes it."""
 
     def built_in_tools(self) -> tuple[BuiltInTool, ...]:
         """Return the tools that act on the call itself."""

@@ -1,8 +1,8 @@
 """Pure: the rules of one call.
 
 All that changes a call's state is in this file, in `model_link.py` and in `dialogue.py`; none knows of clocks or NATS.
-`handle(event, now)` applies one event and returns everything that follows from it, in order; `wake_at()` tells
-when the next `Tick` is due. `now` is a monotonic time in seconds.
+`handle(event, now)` applies one event and returns everything that follows from it, in order; `wake_at()` tells when the
+next `Tick` is due. `now` is a monotonic time in seconds.
 
 Its states are in `call_life.py`. The link to the model lives beside them (`model_link.py`): a session is opened as soon
 as the call is offered, while Twilio is still setting up the stream.
@@ -11,8 +11,9 @@ as the call is offered, while Twilio is still setting up the stream.
 import zlib
 from typing import Final
 
-from trunkline_common.call_events import CallAttached, CallStarted, DtmfReceived, Verdict
+from trunkline_common.call_events import CallAttached, CallStarted, DtmfReceived
 from trunkline_common.control import NextStep
+from trunkline_common.verdict import Verdict
 from trunkline_worker import agent_tools, events
 from trunkline_worker.absence import Absence
 from trunkline_worker.agent import Agent
@@ -255,8 +256,7 @@ class Call:
         Not while Twilio is moving the call: then it is what was on its way. Nothing of a stream comes after its stop.
         """
         is_frame = isinstance(event, events.GatewayEvent) and not isinstance(event, _NO_SIGNS)
-        waits = self.state is State.ORPHANED and self._absence is None
-        if not (is_frame and waits) or self._rescue.is_moving(now):
+        if not is_frame or self.state is not State.ORPHANED or self._absence or self._rescue.is_moving(now):
             return []
         self.state, self._deadline = State.TALKING, None
         heard = self._rescue.ended("heard-again", now)

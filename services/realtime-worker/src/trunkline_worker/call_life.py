@@ -18,8 +18,9 @@ LINGERING lasts only while the caller's last words are still being transcribed.
 from enum import Enum
 from typing import Final
 
-from trunkline_common.call_events import CallEnded, Verdict
+from trunkline_common.call_events import CallEnded
 from trunkline_common.control import StopReason
+from trunkline_common.verdict import Verdict
 
 OFFER_S: Final = 60.0
 """Twilio attaches within a few seconds, or the call is gone. Not shorter than a stream's token lives: a stream

@@ -8,9 +8,11 @@ from trunkline_common import call_events, log
 from trunkline_common.call_events import (
     CallEnded,
     CallEvent,
+    CallStarted,
     Envelope,
     ModelConnected,
     ModelLost,
+    Redaction,
     TurnLatency,
 )
 from trunkline_common.control import AssignRequest
@@ -36,6 +38,8 @@ class CallRecord:
         self._access = access
         self._log = _log.bind(call_id=request.call_id)
         self._event_log = event_log
+        usage_metrics.begin(agent.name)
+        self._line = request.called if Redaction.PHONE_NUMBERS in agent.redact else ""
         self._waiting: list[Envelope] | None = []
         """Until the first stream: a worker whose offer was not taken up leaves no trace."""
 
@@ -47,6 +51,8 @@ class CallRecord:
                 self._access.session_began()
             case ModelLost():
                 self._report_lost_model(event)
+            case CallStarted():
+                event = msgspec.structs.replace(event, retention_days=self._agent.retention_days)
             case CallEnded():
                 event = msgspec.structs.replace(event, events_expected=self._events + 1)
         usage_metrics.count(event, self._agent.name)
@@ -77,6 +83,8 @@ class CallRecord:
             fence=self._request.fence,
             n=self._events,
             at_ms=time.time_ns() // 1_000_000,
+            redact=self._agent.redact,
+            line=self._line,
         )
         self._events += 1
         if self._waiting is None:

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
-from trunkline_common.call_events import CallEvent, TurnLatency, Verdict
+from trunkline_common.call_events import CallEvent, TurnLatency
 from trunkline_common.control import NextStep, Transfer
+from trunkline_common.verdict import Verdict
 from trunkline_worker.agent_tools import HttpRequest
 
 if TYPE_CHECKING:
@@ -256,6 +257,10 @@ class Measure(StrEnum):
     CALLER_AUDIO_REPEATED = "caller-audio-repeated"
     CALLER_GAP_PADDED_MS = "caller-gap-padded-ms"
     BARGE_IN = "barge-in"
+    BARGE_IN_REACTION_MS = "barge-in-reaction-ms"
+    """How much of the caller's words was there when the agent was cut off; measured, not added up."""
+    PLAYBACK_UNDERRUN = "playback-underrun"
+    """The caller had heard all that was sent before the model sent more of the same item."""
     LATE_DELTA = "late-delta"
     """Audio of an interrupted response."""
     TOOL_LATE = "tool-late"
@@ -284,6 +289,11 @@ class Count:
     measure: Measure
     amount: float = 1
     detail: str = ""
+
+    @staticmethod
+    def barge_in(reaction_ms: float) -> tuple["Count", "Count"]:
+        """Return what counts an interruption that took effect so many ms of media time after the caller began."""
+        return Count(Measure.BARGE_IN), Count(Measure.BARGE_IN_REACTION_MS, max(reaction_ms, 0))
 
 
 @dataclass(frozen=True, slots=True)

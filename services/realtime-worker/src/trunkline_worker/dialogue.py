@@ -297,7 +297,7 @@ class Dialogue:
         self.gate.ignore_active()
         if self.playback.active:
             self.interruptions += 1
-            commands += [*self._cut(now, cancel=self._guard.is_on), Count(Measure.BARGE_IN)]
+            commands += [*self._cut(now, cancel=self._guard.is_on), *Count.barge_in(self.media_ms - start_ms)]
         elif self._guard.is_on:
             commands += self.gate.cancel()
         return commands

@@ -7,6 +7,7 @@ acknowledged. Nothing of a call waits for this.
 import asyncio
 import zlib
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Final
 
 import nats.errors
@@ -32,12 +33,16 @@ _NOT_STORED: Final = (nats.errors.Error, APIError, TimeoutError, OSError, Runtim
 
 _log = log.get(__name__)
 
+Tap = Callable[[Envelope], None]
+
 
 class EventLog:
     """The queue between calls and JetStream."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, tap: Tap | None = None) -> None:
+        """Make an empty log; `tap` is shown every event, and must not block."""
         self._bus = bus
+        self._tap = tap
         self._lanes: list[deque[Envelope]] = [deque() for _ in range(LANES)]
         self._work = [asyncio.Event() for _ in range(LANES)]
         self._waiting = 0
@@ -57,6 +62,8 @@ class EventLog:
         metrics.EVENTS_WAITING.set(self._waiting)
         self._empty.clear()
         self._work[number].set()
+        if self._tap is not None:
+            self._tap(envelope)
 
     async def written(self, call_id: str, timeout_s: float) -> bool:
         """Wait until every event of a call is acknowledged; return whether it was within `timeout_s`."""

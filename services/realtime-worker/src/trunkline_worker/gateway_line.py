@@ -13,8 +13,13 @@ from trunkline_worker import events, metrics
 from trunkline_worker.downlink import Downlink
 from trunkline_worker.logged_once import LoggedOnce
 
-HEARD_S_MAX: Final = 2.0
-"""A gateway that has not been heard for so long may have given the call to another worker."""
+HEARD_S_MAX: Final = 0.5
+"""A gateway that has not been heard for so long may be about to give the call to another worker: three pings of 0.2 s
+that this process does not answer are enough for that (`pulse`)."""
+
+BACKLOG_S: Final = 0.25
+"""After a longer silence: what has waited for this process comes within that, and so does the word that the call has
+another owner by now."""
 
 _log = log.get(__name__)
 
@@ -32,6 +37,9 @@ class GatewayLine:
         self._loop = asyncio.get_running_loop()
         self.heard_at = self._loop.time()
         """When the last frame of this owner's came."""
+        self._present_at = self.heard_at
+        """When the last one came that cannot have waited for this process while it was paused."""
+        self._backlog_until = float("-inf")
         self._was_heard = asyncio.Event()
         self.is_silent = False
         """The gateway did not answer when it was asked why nothing comes."""
@@ -52,7 +60,7 @@ class GatewayLine:
     def send_to(self, gateway: str) -> None:
         """Let frames go to this gateway, under the fence that is."""
         self.gateway = gateway
-        self._opened_at = self.heard_at = self._loop.time()
+        self._opened_at = self.heard_at = self._present_at = self._loop.time()
         self._subject = subjects.gateway_down(gateway, self._call_id)
 
     def close(self) -> None:
@@ -85,8 +93,7 @@ class GatewayLine:
                 fences = {"fence": str(frame.fence), "owner": str(self.fence)}
                 _log.warning("frames-refused", call_id=self._call_id, reason=reason, **fences)
             return False
-        self.heard_at = self._loop.time()
-        self._was_heard.set()
+        self._note_heard(self._loop.time())
         missing = frame.seq - self.consumed_seq - 1
         if missing < 0:
             metrics.FRAMES_REFUSED.labels("repeated").inc()
@@ -98,7 +105,7 @@ class GatewayLine:
 
     async def heard(self) -> None:
         """Wait until the gateway was heard a moment ago: a worker that was paused may have lost the call meanwhile."""
-        while self._loop.time() > self.heard_at + HEARD_S_MAX:
+        while self._loop.time() > self._present_at + HEARD_S_MAX:
             self._was_heard.clear()
             await self._was_heard.wait()
 
@@ -108,6 +115,14 @@ class GatewayLine:
         self.is_silent = False
         event = self._event_of(frame)
         return again if event is None else [*again, event]
+
+    def _note_heard(self, now: float) -> None:
+        if now > self.heard_at + HEARD_S_MAX:
+            self._backlog_until = now + BACKLOG_S
+        self.heard_at = now
+        if now >= self._backlog_until:
+            self._present_at = now
+            self._was_heard.set()
 
     def _event_of(self, frame: Frame) -> events.Event | None:
         """Return what a frame means; None, and counted, when it means nothing, or comes too late."""

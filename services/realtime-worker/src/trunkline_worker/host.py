@@ -14,7 +14,6 @@ from nats.aio.msg import Msg
 
 from trunkline_common import control, frames, log, subjects
 from trunkline_common.bus import Bus, NoAnswerError, Subscription
-from trunkline_common.call_events import Verdict
 from trunkline_common.control import (
     AssignKind,
     AssignReply,
@@ -22,10 +21,11 @@ from trunkline_common.control import (
     PingReply,
 )
 from trunkline_common.service import Life, ServiceError
+from trunkline_common.verdict import Verdict
 from trunkline_worker import events, metrics, placement, session
 from trunkline_worker.budget_watch import BudgetWatch
 from trunkline_worker.downlink import Downlink
-from trunkline_worker.event_log import EventLog
+from trunkline_worker.event_log import EventLog, Tap
 from trunkline_worker.gateways import Gateways
 from trunkline_worker.logged_once import LoggedOnce
 from trunkline_worker.model_access import ModelAccess
@@ -73,7 +73,12 @@ class Host:
     """All calls of one worker process."""
 
     def __init__(
-        self, settings: WorkerSettings, bus: Bus, profiles: WatchedProfiles, prices: PriceList
+        self,
+        settings: WorkerSettings,
+        bus: Bus,
+        profiles: WatchedProfiles,
+        prices: PriceList,
+        tap: Tap | None = None,
     ) -> None:
         self.worker = worker_id()
         self._settings = settings
@@ -81,7 +86,7 @@ class Host:
         self._profiles = profiles
         self._prices = prices
         self._downlink = Downlink(bus)
-        self._event_log = EventLog(bus)
+        self._event_log = EventLog(bus, tap)
         self._access = ModelAccess(settings.model_connects_per_s)
         self._tool_runner = ToolRunner(ToolHosts.parse(settings.tool_hosts))
         self._budget = BudgetWatch(settings.daily_budget_usd, bus)
@@ -101,6 +106,7 @@ class Host:
     async def run(self, life: Life) -> None:
         """Serve calls until asked to stop, then drain."""
         metrics.CAPACITY.set(self._settings.worker_capacity)
+        metrics.tell_states(lambda: [runner.state for runner in self._runners()])
         await self._bus.subscribe_audio(subjects.every_worker_up(self.worker), self._on_frame)
         await self._bus.subscribe(subjects.worker_ping(self.worker), self._on_ping)
         await self._bus.subscribe(subjects.worker_assign(self.worker), self._places.on_request)
@@ -141,7 +147,7 @@ class Host:
         await self._match_queue_to_room()
         moving = asyncio.create_task(self._owned.move_all(), name="move-calls")
         self._endings.add(moving)
-        while self._owned.live and loop.time() < deadline:
+        while (self._owned.live or self._taking) and loop.time() < deadline:
             _log.info(
                 "worker-draining", calls=len(self._owned.live), seconds_left=round(deadline - loop.time())
             )
@@ -214,9 +220,9 @@ class Host:
             # The same question again, because our answer was late: the answer is still yes.
             return ""
         if held is not None:
-            is_handover = request.kind is AssignKind.HANDOVER and not held.runner.stands_by
-            if is_handover or request.fence <= held.runner.fence:
-                # Asked to take it over from itself: it was still in the queue when its own request came around.
+            is_well = request.kind is AssignKind.HANDOVER or request.lost == self.worker
+            if (is_well and not held.runner.stands_by) or request.fence <= held.runner.fence:
+                # Asked to take it over from itself: still in the queue, or paused with the request, whose asker is gone.
                 return "owner"
         if request.call_id in self._taking:
             return "taking"
@@ -234,6 +240,7 @@ class Host:
             by_caller = await self._answer_for_caller(request)
         finally:
             self._taking.discard(request.call_id)
+            self._changed.set()
         previous = self._owned.ended.pop(request.call_id, None)
         if previous is not None:
             await previous.owner.end()

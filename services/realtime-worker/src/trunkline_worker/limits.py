@@ -6,7 +6,8 @@ Nobody is cut off: the agent says goodbye, and the call ends when that was heard
 from dataclasses import dataclass
 from typing import Final
 
-from trunkline_common.call_events import LimitReached, Verdict
+from trunkline_common.call_events import LimitReached
+from trunkline_common.verdict import Verdict
 from trunkline_worker.commands import Command, Record
 from trunkline_worker.response_gate import ResponseGate, Wish
 

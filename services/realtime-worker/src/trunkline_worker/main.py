@@ -1,5 +1,7 @@
 """The `worker` command: builds the parts in order and runs them."""
 
+import asyncio
+
 import click
 
 from trunkline_common import service, settings
@@ -11,6 +13,7 @@ from trunkline_worker.price_file import price_list
 from trunkline_worker.profile_files import ProfilesError
 from trunkline_worker.profile_watch import WatchedProfiles
 from trunkline_worker.settings import WorkerSettings, tool_secrets
+from trunkline_worker.tracing import Traces
 
 
 @click.command(
@@ -31,13 +34,19 @@ def command() -> None:
         raise SettingsError("\n".join(f"TRUNKLINE_AGENTS: {problem}" for problem in error.problems)) from None
     prices = price_list(variables.prices)
 
+    endpoint = variables.otel_exporter_otlp_endpoint
+    resource = {"service.name": "trunkline-worker", "trunkline.region": variables.trunkline_region}
+    traces = Traces(endpoint, resource) if endpoint else None
+
     async def body(life: Life) -> None:
         bus = await Bus.connect(variables, life)
         try:
-            await bus.ensure_event_stream(variables.event_replicas)
-            await Host(variables, bus, profiles, prices).run(life)
+            await bus.ensure_event_stream(variables.event_replicas, variables.event_log_gib)
+            await Host(variables, bus, profiles, prices, traces.offer if traces else None).run(life)
         finally:
             await bus.close()
+            if traces:
+                await asyncio.to_thread(traces.close)
 
     service.run(
         "worker",

@@ -1,8 +1,16 @@
-"""Every metric that the worker exports; label values come from closed lists, never from a call."""
+"""Every metric that the worker exports; label values come from closed lists, never from a call.
+
+Each value of a closed list exists from the start as 0, so that a rate over its first increment is right.
+"""
+
+from collections.abc import Callable
+from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from trunkline_common.call_events import ToolOutcome
+from trunkline_common.verdict import Verdict
+from trunkline_worker.call_life import State
 from trunkline_worker.commands import Measure
 from trunkline_worker.realtime_notices import Notice
 
@@ -10,6 +18,11 @@ _SHORT_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.
 _TURN_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10)
 
 CALLS_ACTIVE = Gauge("trunkline_worker_calls_active", "Calls that this worker holds.")
+CALLS = Gauge(
+    "trunkline_worker_calls",
+    "Calls that this worker holds, by where they are in their life; `orphaned`: no stream carries them.",
+    ["state"],
+)
 QUEUE_PLACES = Gauge(
     "trunkline_worker_queue_places",
     "Places of this worker in the queue group that takes calls, by its free room; 0: it takes none.",
@@ -28,10 +41,18 @@ CALLS_TAKEN_OVER = Counter(
     "Live calls that this worker went on with, by why their owner before did not.",
     ["cause"],
 )
+for _cause in ("worker-lost", "handover"):
+    CALLS_TAKEN_OVER.labels(_cause)
 TREATMENTS_TOLD = Counter(
     "trunkline_worker_treatments_told", "Answers to gateways that asked what callers get who get no agent."
 )
-CALLS_ENDED = Counter("trunkline_worker_calls_ended", "Calls by verdict.", ["outcome", "reason"])
+CALLS_ENDED = Counter(
+    "trunkline_worker_calls_ended",
+    "Calls by verdict; `outcome` says whose doing the end was, `server` is ours.",
+    ["outcome", "reason"],
+)
+for _verdict in Verdict:
+    CALLS_ENDED.labels(_verdict.outcome, _verdict.reason)
 LOGS_UNREAD = Counter(
     "trunkline_worker_call_logs_unread",
     "Calls that had an owner before and whose event log could not be read.",
@@ -55,6 +76,10 @@ OWNER_REQUESTS_REFUSED = Counter(
 for _reason in ("malformed", "attach-used"):
     OWNER_REQUESTS_REFUSED.labels(_reason)
 ASSIGNMENTS = Counter("trunkline_worker_assignments", "Answers to gateways that offered a call.", ["answer"])
+for _answer in (
+    "taken", "malformed", "bus", "owner", "taking", "draining", "no-audio-link", "budget-spent", "full", "model",
+):  # fmt: skip
+    ASSIGNMENTS.labels(_answer)
 
 UP_SECONDS = Histogram(
     "trunkline_worker_up_seconds",
@@ -82,7 +107,15 @@ MODEL_CONNECT_SECONDS = Histogram(
     ["cause"],
     buckets=_TURN_S,
 )
-MODEL_LOST = Counter("trunkline_model_lost", "Model sessions refused or lost.", ["kind"])
+for _cause in ("start", "restored", "rotated", "taken-over"):
+    MODEL_CONNECT_SECONDS.labels(_cause)
+MODEL_LOST = Counter(
+    "trunkline_model_lost",
+    "Model sessions refused or lost; `fatal`: trying again could not help.",
+    ["kind"],
+)
+for _kind in ("fatal", "passing"):
+    MODEL_LOST.labels(_kind)
 
 MODEL_CONNECTS_DELAYED = Counter(
     "trunkline_model_connects_delayed", "Model sessions that waited because too many began at once."
@@ -100,10 +133,39 @@ MODEL_EVENTS_IGNORED = Counter(
 for _notice in Notice:
     MODEL_EVENTS_IGNORED.labels(_notice.value)
 
-MEASURES = {
-    measure: Counter(f"trunkline_call_{measure.replace('-', '_')}", f"Counted by the calls: {measure}.")
-    for measure in Measure
+_MEASURED: Final = {
+    Measure.CALLER_AUDIO_DROPPED_MS: "Caller audio given up because no session was open for too long.",
+    Measure.CALLER_AUDIO_REPEATED: "Frames of callers whose time had been heard already.",
+    Measure.CALLER_GAP_PADDED_MS: "Silence put where Twilio sent nothing.",
+    Measure.BARGE_IN: "Interruptions: the caller spoke, and the agent was cut off.",
+    Measure.PLAYBACK_UNDERRUN: "Silences in the middle of what the agent says: the model was slower than speech.",
+    Measure.LATE_DELTA: "Audio of an interrupted answer, which was ignored.",
+    Measure.TOOL_LATE: "Answers of tools that had been given up.",
+    Measure.STALE_MARK: "Echoes of marks that a clear caused, or of a generation that is gone.",
+    Measure.STALE_SESSION: "Answers of abandoned model sessions.",
+    Measure.MODEL_ERROR: "Errors that the model reported and went on.",
+    Measure.RESPONSE_FAILED: "Answers of the model that failed.",
+    Measure.RESPONSE_RETRIED: "Answers that were asked for again.",
+    Measure.ANSWER_OVERDUE: "Sessions replaced because they owed an answer and were mute.",
+    Measure.SHORT_SPEECH: "Speech over the agent's voice that was too short to stop it.",
+    Measure.FILLER_MS: "Sound played because an answer did not come.",
+    Measure.CONFIGURATION_DIFFERS: "Settings that the model echoed otherwise than it was asked.",
 }
+
+
+def name_of(measure: Measure) -> str:
+    """Return the metric's name: times are in seconds, the base unit of Prometheus."""
+    words = f"trunkline_call_{measure.replace('-', '_')}"
+    return f"{words.removesuffix('_ms')}_seconds" if words.endswith("_ms") else words
+
+
+MEASURES = {measure: Counter(name_of(measure), told) for measure, told in _MEASURED.items()}
+BARGE_IN_REACTION_SECONDS = Histogram(
+    "trunkline_call_barge_in_reaction_seconds",
+    "From the first word of a caller who interrupts until the agent's voice was taken back, in the caller's media"
+    " time: the model's detection of speech, both ways to it, and our own part.",
+    buckets=(0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1, 2, 5),
+)
 
 GATEWAYS_LOST = Counter(
     "trunkline_worker_gateways_lost",
@@ -131,6 +193,8 @@ for _end in ("attached", "heard-again", "over"):
 FRAMES_REFUSED = Counter(
     "trunkline_worker_frames_refused", "Frames from gateways that were not used.", ["reason"]
 )
+for _reason in ("unreadable", "unknown-call", "old-fence", "future-fence", "repeated", "late", "unowned"):
+    FRAMES_REFUSED.labels(_reason)
 FRAMES_LOST = Counter("trunkline_worker_frames_lost", "Caller frames that never arrived, by their numbers.")
 DOWN_DROPPED = Counter(
     "trunkline_worker_down_dropped", "Frames to gateways dropped because the outbox was full."
@@ -156,6 +220,8 @@ for _outcome in ToolOutcome:
 TOOL_SECONDS = Histogram(
     "trunkline_tool_seconds", "Time that HTTP tools took, retries included.", ["outcome"], buckets=_TURN_S
 )
+for _outcome in ToolOutcome:
+    TOOL_SECONDS.labels(_outcome)
 TOOLS_RUNNING = Gauge("trunkline_tools_running", "Requests of tools under way.")
 TOOL_RETRIES = Counter("trunkline_tool_retries", "Requests of tools sent again.")
 TURN_PART_SECONDS = Histogram(
@@ -193,9 +259,9 @@ UNPRICED = Counter(
 )
 for _kind in ("response", "transcription"):
     UNPRICED.labels(_kind)
-CALL_MINUTES = Counter(
-    "trunkline_call_minutes",
-    "Minutes that callers and agent were connected, counted when a call ends.",
+CALL_SECONDS = Counter(
+    "trunkline_call_seconds",
+    "Time that callers and agent were connected, counted when a call ends.",
     ["agent"],
 )
 RATE_LIMIT = Gauge(
@@ -221,3 +287,30 @@ BUDGET_READ_AGAIN = Counter(
     "trunkline_budget_read_again",
     "Times that reading the event log for the budget began anew where it had stopped.",
 )
+
+TRACE_EVENTS_DROPPED = Counter(
+    "trunkline_trace_events_dropped", "Events that became no part of a trace, because too many waited."
+)
+TRACE_SPANS_LOST = Counter(
+    "trunkline_trace_spans_lost", "Spans of traces that the OpenTelemetry collector did not take."
+)
+
+
+def count(measure: Measure, amount: float) -> None:
+    """Add to a measure of the calls, or take it as one measurement where that is what it is."""
+    amount = amount / 1000 if measure.endswith("-ms") else amount
+    if measure is Measure.BARGE_IN_REACTION_MS:
+        BARGE_IN_REACTION_SECONDS.observe(amount)
+    else:
+        MEASURES[measure].inc(amount)
+
+
+def tell_states(states: Callable[[], list[State]]) -> None:
+    """Let `CALLS` tell the states of the calls at the moment at which it is read."""
+
+    def number_in(state: State) -> Callable[[], float]:
+        return lambda: states().count(state)
+
+    for state in State:
+        if state is not State.ENDED:
+            CALLS.labels(state.value).set_function(number_in(state))

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from trunkline_common.call_events import ModelConnected, ModelLost, Verdict
+from trunkline_common.call_events import ModelConnected, ModelLost
+from trunkline_common.verdict import Verdict
 from trunkline_worker import events, realtime_api, realtime_refusals
 from trunkline_worker.agent import Agent
 from trunkline_worker.commands import (

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from trunkline_worker import resample
-from trunkline_worker.commands import Command, Play, PutMark, TellResumed
+from trunkline_worker.commands import Command, Count, Measure, Play, PutMark, TellResumed
 from trunkline_worker.events import AudioPath
 from trunkline_worker.playing_item import BYTES_PER_MS, MARK_EVERY_MS, Cut, PlayingItem
 
@@ -149,8 +149,15 @@ class Playback:
         item = self._find(item_id) or self._new_item(response_id, item_id)
         if item.complete:
             return []
+        underrun = [Count(Measure.PLAYBACK_UNDERRUN)] if self._has_run_dry(item, now) else []
         item.receive(audio)
-        return self._forward(now)
+        return [*underrun, *self._forward(now)]
+
+    def _has_run_dry(self, item: PlayingItem, now: float) -> bool:
+        """Return whether the caller hears silence in the middle of the item until its next audio comes."""
+        if self.held or not item.sent_ms or self._items[0] is not item:
+            return False
+        return self.heard_ms(now)[item.item_id] >= item.sent_ms
 
     def finish(self, item_id: str, now: float) -> list[Command]:
         """The model sent all of the item; return its padded end and last mark."""

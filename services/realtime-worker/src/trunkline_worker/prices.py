@@ -9,7 +9,7 @@
 
 import datetime
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Final, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -68,6 +68,14 @@ class PriceList(_Strict):
     """Where the figures come from, in words."""
     models: dict[str, ModelPrices]
     transcription: dict[str, TranscriptionPrices]
+
+    def unknown(self, names: Iterable[str]) -> list[str]:
+        """Return those of the models, for talking or for transcription, that have no price here."""
+        return sorted(
+            name
+            for name in set(names)
+            if not _find(self.models, name) and not _find(self.transcription, name)
+        )
 
     def response_usd(self, usage: Usage) -> float | None:
         """Return what a response cost, cancelled or not; None without a price for `usage.model`."""

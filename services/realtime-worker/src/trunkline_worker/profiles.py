@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from trunkline_common.call_events import Redaction
 from trunkline_worker.agent import (
     Agent,
     Eagerness,
@@ -36,6 +37,8 @@ from trunkline_worker.tool_profiles import (
 from trunkline_worker.treatment_profiles import WhenFailingProfile, WhenFullProfile
 
 ANY_NUMBER: Final = "any"
+RETENTION_DAYS_MAX: Final = 3650
+"""Ten years: beyond, nobody means it."""
 NUMBERS_MAX: Final = 1000
 """A line with more numbers than this is `any`."""
 
@@ -228,6 +231,18 @@ class Profile(StrictFields):
         description="tool calls in any minute of a call (1–600); more are refused",
     )
     limits: LimitsProfile = Field(LimitsProfile(), description="what one call may take")
+    redact: list[Literal["card-numbers", "emails", "phone-numbers"]] = Field(
+        default_factory=list,
+        max_length=len(Redaction),
+        description="what is taken out of the texts before they are stored: list of `card-numbers`, `emails`, "
+        "`phone-numbers`",
+    )
+    retention_days: int | None = Field(
+        None,
+        ge=1,
+        le=RETENTION_DAYS_MAX,
+        description="days after which its calls are deleted from Postgres (1–3650); unless set, they are kept",
+    )
     when_full: WhenFullProfile | None = Field(
         None, description="what callers get while no worker has room: `say`, `dial`, `busy` or `wait`"
     )
@@ -310,6 +325,8 @@ class Profile(StrictFields):
             can_send_digits=self.send_digits,
             tools_per_minute=self.tools_per_minute,
             limits=Limits(self.limits.minutes, self.limits.silence_s, self.limits.cost_usd),
+            redact=tuple(Redaction(word) for word in dict.fromkeys(self.redact)),
+            retention_days=self.retention_days,
         )
 
     def _turn_detection(self) -> ServerVad | SemanticVad:

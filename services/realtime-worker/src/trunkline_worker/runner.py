@@ -13,11 +13,9 @@ from typing import Final
 import msgspec
 
 from trunkline_common import control, log, subjects
-from trunkline_common.call_events import (
-    Verdict,
-)
 from trunkline_common.control import AssignKind, AssignRequest, NextStep
 from trunkline_common.frames import FINAL, Fence, Frame, FrameKind
+from trunkline_common.verdict import Verdict
 from trunkline_worker import commands, events, metrics, usage_metrics
 from trunkline_worker.agent import Agent
 from trunkline_worker.alarm import Alarm
@@ -122,6 +120,11 @@ class CallRunner:
     def consumed_seq(self) -> int:
         """Of the last frame that the call has taken; a call that only stands by takes none."""
         return -1 if self.stands_by else self.line.consumed_seq
+
+    @property
+    def state(self) -> State:
+        """Where the call is in its life."""
+        return self._call.state
 
     @property
     def can_move(self) -> bool:
@@ -311,7 +314,7 @@ class CallRunner:
             case commands.RecordLatency(latency):
                 self._record.write_latency(latency, time.perf_counter() - self._received_at)
             case commands.Count(measure, amount, detail):
-                metrics.MEASURES[measure].inc(amount)
+                metrics.count(measure, amount)
                 if detail:
                     self._log.warning(measure.value, detail=detail)
             case commands.OpenSession(number):
@@ -343,15 +346,6 @@ class CallRunner:
                 metrics.ORPHAN_SECONDS.labels(end).observe(seconds)
             case commands.Finish(verdict, next_step):
                 self._finish(verdict, next_step)
-
-    def _ask_for_redirect(self) -> None:
-        redirect = control.Redirect(
-            call_id=self.call_id,
-            attach=self.fence.attach + 1,
-            started_at_ms=self.started_at_ms,
-            detours=self._detours,
-        )
-        self._gateways.ask_for_redirect(redirect, self.apply)
 
     def _send(self, kind: FrameKind, payload: bytes = b"", generation: int = 0, flags: int = 0) -> None:
         self.line.send(kind, payload, generation=generation, flags=flags, received_at=self._received_at)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from trunkline_common.settings import SECRET_FILE_BYTES_MAX, CommonSettings, SettingsError
+from trunkline_common.settings import SECRET_FILE_BYTES_MAX, CommonSettings, EventLogSettings, SettingsError
 from trunkline_worker.agent import Agent, living_model
 from trunkline_worker.events import AudioPath
 from trunkline_worker.tool_hosts import ToolHosts
@@ -105,7 +105,7 @@ class ModelSettings(AgentSettings):
         return value
 
 
-class WorkerSettings(ModelSettings):
+class WorkerSettings(ModelSettings, EventLogSettings):
     """What `trunkline worker` reads from the environment."""
 
     session_max_s: float = Field(
@@ -127,14 +127,20 @@ class WorkerSettings(ModelSettings):
         allow_inf_nan=False,
         description="what all calls of a day (UTC) may cost together; then no new one is taken; 0: no limit",
     )
-    event_replicas: int = Field(
-        1,
-        ge=1,
-        le=5,
-        description="NATS servers that keep each event; counts for the process that creates the stream",
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None,
+        description="OpenTelemetry collector (OTLP over HTTP) that gets each call as a trace: http://host:4318; "
+        "needs trunkline-worker[otel]",
     )
     host: str = Field("127.0.0.1", description="address of the health and metrics pages")
     metrics_port: int = Field(9101, ge=0, le=65535, description="port of the health and metrics pages")
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _is_a_collector(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://, such as http://collector:4318")
+        return value.rstrip("/") if value else None
 
 
 def tool_secrets() -> Secrets:

@@ -8,12 +8,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from trunkline_common import http_probe
 from trunkline_worker import endpoint, realtime_refusals
 from trunkline_worker.settings import ModelSettings
-
-HTTP_S: Final = 10.0
-LIST_BYTES_MAX: Final = 4 * 1024 * 1024
-"""OpenAI's list takes some 20 KiB."""
 
 SOON: Final = timedelta(days=90)
 """Time enough to try another model's voice and manners."""
@@ -38,15 +35,24 @@ class ListedModel:
 
 
 def listed_models(settings: ModelSettings) -> list[ListedModel]:
-    """Return the list, sorted; blocks for up to `HTTP_S`. Raises `NoListError`."""
-    status, content = _get(settings)
-    if status in _NO_SUCH_PAGE:
-        raise NoListError(f"This server has no list of models (HTTP {status}).", expected=True)
-    if status != http.client.OK:
-        advice = realtime_refusals.advice(f"connect-http-{status}")
-        raise NoListError(f"The list of models was refused with HTTP {status}: {advice}")
+    """Return the list, sorted; blocks for up to `http_probe.HTTP_S`. Raises `NoListError`."""
+    return listed_models_and_skew(settings)[0]
+
+
+def listed_models_and_skew(settings: ModelSettings) -> tuple[list[ListedModel], float | None]:
+    """Return the list, and how many seconds our clock is behind the server's; else as `listed_models`."""
+    url = endpoint.models_url(settings)
     try:
-        return parsed(msgspec.json.decode(content))
+        answer = http_probe.get(url, endpoint.headers(settings))
+    except http_probe.NoAnswerError as error:
+        raise NoListError(f"{urlsplit(url).netloc}: {error}: check OPENAI_REALTIME_URL") from None
+    if answer.status in _NO_SUCH_PAGE:
+        raise NoListError(f"This server has no list of models (HTTP {answer.status}).", expected=True)
+    if answer.status != http.client.OK:
+        advice = realtime_refusals.advice(f"connect-http-{answer.status}")
+        raise NoListError(f"The list of models was refused with HTTP {answer.status}: {advice}")
+    try:
+        return parsed(msgspec.json.decode(answer.body)), answer.skew_s
     except (ValueError, RecursionError):
         raise NoListError("What the server sent is no list of models.") from None
 
@@ -70,23 +76,6 @@ def ends_soon(models: list[ListedModel], name: str, today: date) -> date | None:
         if model.name == name and model.ends_on is not None and model.ends_on <= today + SOON:
             return model.ends_on
     return None
-
-
-def _get(settings: ModelSettings) -> tuple[int, bytes]:
-    parts = urlsplit(endpoint.models_url(settings))
-    secure = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=HTTP_S)
-    try:
-        connection.request("GET", parts.path, headers=endpoint.headers(settings))
-        answer = connection.getresponse()
-        return answer.status, answer.read(LIST_BYTES_MAX)
-    except (OSError, http.client.HTTPException) as error:
-        raise NoListError(
-            f"{parts.netloc} does not answer ({type(error).__name__}): check OPENAI_REALTIME_URL"
-        ) from None
-    finally:
-        connection.close()
 
 
 def _day(value: Any) -> date | None:

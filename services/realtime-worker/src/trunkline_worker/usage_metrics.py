@@ -26,8 +26,27 @@ _PARTS: Final = (
     "gateway_to_twilio",
 )
 
+_TOKEN_KINDS: Final = (
+    "input_text",
+    "input_audio",
+    "cached_text",
+    "cached_audio",
+    "output_text",
+    "output_audio",
+    "reasoning",
+)
+
 _log = log.get(__name__)
 _told: set[str] = set()
+
+
+def begin(agent: str) -> None:
+    """Let the counters of an agent begin at 0 with its first call: a rate over the first increment is right then."""
+    metrics.CALL_SECONDS.labels(agent)
+    for kind in ("response", "transcription"):
+        metrics.COST_USD.labels(agent, kind)
+    for kind in _TOKEN_KINDS:
+        metrics.TOKENS.labels(agent, kind)
 
 
 def count(event: CallEvent, agent: str) -> None:
@@ -44,7 +63,7 @@ def count(event: CallEvent, agent: str) -> None:
             if duration_ms:
                 metrics.TOOL_SECONDS.labels(outcome).observe(duration_ms / 1000)
         case CallEnded(duration_ms=duration_ms):
-            metrics.CALL_MINUTES.labels(agent).inc(duration_ms / 60_000)
+            metrics.CALL_SECONDS.labels(agent).inc(duration_ms / 1000)
 
 
 def tell_rate_limits(told: events.RateLimits, model: str) -> None:
@@ -55,15 +74,16 @@ def tell_rate_limits(told: events.RateLimits, model: str) -> None:
 
 
 def _count_response(usage: Usage, agent: str) -> None:
-    for kind, tokens in (
-        ("input_text", max(usage.input_text_tokens - usage.cached_text_tokens, 0)),
-        ("input_audio", max(usage.input_audio_tokens - usage.cached_audio_tokens, 0)),
-        ("cached_text", usage.cached_text_tokens),
-        ("cached_audio", usage.cached_audio_tokens),
-        ("output_text", usage.output_text_tokens),
-        ("output_audio", usage.output_audio_tokens),
-        ("reasoning", usage.reasoning_tokens),
-    ):
+    numbers = (
+        max(usage.input_text_tokens - usage.cached_text_tokens, 0),
+        max(usage.input_audio_tokens - usage.cached_audio_tokens, 0),
+        usage.cached_text_tokens,
+        usage.cached_audio_tokens,
+        usage.output_text_tokens,
+        usage.output_audio_tokens,
+        usage.reasoning_tokens,
+    )
+    for kind, tokens in zip(_TOKEN_KINDS, numbers, strict=True):
         metrics.TOKENS.labels(agent, kind).inc(tokens)
     _count_cost(usage.cost_usd, usage.model, agent, "response")
 

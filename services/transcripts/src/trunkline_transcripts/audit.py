@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from trunkline_common import log
 from trunkline_common.bus import EVENT_STREAM_MAX_AGE_S
-from trunkline_common.call_events import Verdict
+from trunkline_common.verdict import Verdict
 from trunkline_transcripts import database, metrics
 
 INTERVAL_S: Final = 600

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import nats.errors
@@ -22,7 +23,9 @@ from trunkline_common import log, subjects
 from trunkline_common.bus import Bus
 from trunkline_common.call_events import EventError
 from trunkline_common.service import Life, ServiceError
+from trunkline_common.settings import EventLogSettings
 from trunkline_transcripts import dead_letters, metrics
+from trunkline_transcripts.caller_hash import CallerKey
 from trunkline_transcripts.catch_up import CAUGHT_UP_EVENTS_MAX, CatchUp, CaughtUp
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.entry import Entry, read
@@ -69,12 +72,11 @@ class _Delivery(NamedTuple):
 class Consumer:
     """One process's share of the durable consumer `store`."""
 
-    def __init__(self, bus: Bus, store: Store, database_address: str, life: Life, replicas: int) -> None:
+    def __init__(self, bus: Bus, database_address: str, life: Life, settings: EventLogSettings) -> None:
         self._bus = bus
-        self._store = store
         self._database_address = database_address
         self._life = life
-        self._replicas = replicas
+        self._settings = settings
         self._ack_wait_s: float = ACK_WAIT_S
         self._catch_up = CatchUp()
         self._in_hand: Sequence[Msg] = ()
@@ -95,8 +97,10 @@ class Consumer:
         wait_s = RETRY_MIN_S
         while True:
             try:
-                await self._bus.ensure_event_stream(self._replicas)
-                await dead_letters.ensure_stream(self._bus.jetstream, self._replicas)
+                await self._bus.ensure_event_stream(
+                    self._settings.event_replicas, self._settings.event_log_gib
+                )
+                await dead_letters.ensure_stream(self._bus.jetstream, self._settings.event_replicas)
                 self._subscription = await self._bus.jetstream.pull_subscribe(
                     subjects.EVERY_EVENT,
                     durable=subjects.STORE_CONSUMER,
@@ -118,8 +122,9 @@ class Consumer:
                     _log.warning("store-consumer-gives-up", max_deliver=found.max_deliver, should_be=-1)
                 return
 
-    async def run(self) -> None:
+    async def run(self, store: Store, caller_key: CallerKey) -> None:
         """Store events until the service is asked to stop; the batch in hand is finished first."""
+        self._store, self._caller_key = store, caller_key
         metrics.STORE_UP.set(1)
         async with asyncio.TaskGroup() as tasks:
             side_tasks = [tasks.create_task(self._keep_alive()), tasks.create_task(self._watch())]
@@ -163,7 +168,7 @@ class Consumer:
         batch: list[_Delivery] = []
         for message in messages:
             try:
-                entry = read(message.data, message.metadata.sequence.stream)
+                entry = read(message.data, message.metadata.sequence.stream, self._caller_key)
             except EventError as error:
                 await self._set_aside(message, "unreadable", str(error))
                 continue
@@ -188,6 +193,8 @@ class Consumer:
             await self._settle(batch[middle:])
             return
         _count(written, len(batch))
+        oldest = min(delivery.entry.at for delivery in batch)
+        metrics.EVENT_AGE_SECONDS.observe(max((datetime.now(UTC) - oldest).total_seconds(), 0))
         # An acknowledgement that gets lost only means that the event comes again.
         with contextlib.suppress(*BUS_ERRORS):
             for delivery in batch:
@@ -262,7 +269,7 @@ class Consumer:
             # The row first: it may have to wait for Postgres, and each try would leave another copy.
             await self._store.note_dead_letter(sequence, message.subject, told, len(message.data))
             # Somebody may have deleted it with what it held.
-            await dead_letters.ensure_stream(self._bus.jetstream, self._replicas)
+            await dead_letters.ensure_stream(self._bus.jetstream, self._settings.event_replicas)
             await dead_letters.send(self._bus.jetstream, message, told)
             await message.term()
         except (StoreError, *BUS_ERRORS) as error:

@@ -5,22 +5,20 @@ log. Published once more, the event would come behind a later owner's first and 
 read it twice; and within two minutes JetStream would drop it as a duplicate.
 """
 
-import asyncio
 import contextlib
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Final
 
 import click
-import nats
-import nats.errors
-import nats.js.errors
 from nats.js import JetStreamContext
 
 from trunkline_common import settings
 from trunkline_common.call_events import EventError
 from trunkline_common.settings import CommonSettings
-from trunkline_transcripts import database, dead_letters, schema_version
+from trunkline_transcripts import administration, caller_key, database, dead_letters, schema_version
+from trunkline_transcripts.administration import EXIT_CODES, EXIT_FAILED, FailedError
+from trunkline_transcripts.caller_hash import CallerKey
+from trunkline_transcripts.caller_key import CallerKeyError
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.dead_letters import Letter
 from trunkline_transcripts.entry import read
@@ -28,24 +26,12 @@ from trunkline_transcripts.projection import project
 from trunkline_transcripts.settings import DatabaseSettings
 from trunkline_transcripts.store import Store, StoreError
 
-EXIT_FAILED: Final = 1
-CONNECT_TIMEOUT_S: Final = 5
-RECONNECT_S: Final = 0.1
 LIST_MAX: Final = 100
 SHOW_BYTES_MAX: Final = 4096
 """A screenful or two; events are 256 KiB at most."""
 
-_EXIT_CODES: Final = (
-    "Exit codes: 0 done · 1 something is left, or NATS or Postgres does not answer · 2 settings"
-)
-_NATS_ERRORS: Final = (nats.errors.Error, OSError)
 
-
-class _FailedError(Exception):
-    """It cannot be done now; the text says why."""
-
-
-@click.group(name="dead-letters", epilog=_EXIT_CODES)
+@click.group(name="dead-letters", epilog=EXIT_CODES)
 def command() -> None:
     """Events that could not be stored: look at them, store them after a fix, or drop them.
 
@@ -53,7 +39,7 @@ def command() -> None:
     """
 
 
-@command.command(name="list", epilog=_EXIT_CODES)
+@command.command(name="list", epilog=EXIT_CODES)
 @click.option("--limit", default=LIST_MAX, show_default=True, type=click.IntRange(1), help="Lines at most.")
 def list_command(limit: int) -> None:
     """List them, the oldest first: number, when set aside, reason, bytes, subject."""
@@ -75,10 +61,10 @@ def list_command(limit: int) -> None:
             click.echo("there are none", err=True)
         return 0
 
-    _run(chosen, work)
+    administration.run("dead-letters", chosen, work)
 
 
-@command.command(epilog=_EXIT_CODES)
+@command.command(epilog=EXIT_CODES)
 @click.argument("number", type=click.IntRange(1))
 @click.option(
     "--bytes",
@@ -95,7 +81,7 @@ def show(number: int, bytes_max: int) -> None:
     async def work(jetstream: JetStreamContext) -> int:
         letter = await dead_letters.find(jetstream, number)
         if letter is None:
-            raise _FailedError(f"there is no dead letter {number}")
+            raise FailedError(f"there is no dead letter {number}")
         click.echo(f"set aside  {letter.set_aside_at.isoformat(' ', 'seconds')}")
         click.echo(f"reason     {printable(letter.reason.word)}: {printable(letter.reason.why)}")
         click.echo(f"subject    {printable(letter.subject)}")
@@ -107,10 +93,10 @@ def show(number: int, bytes_max: int) -> None:
             click.echo(f"… and {len(letter.payload) - bytes_max} bytes more: see --bytes", err=True)
         return 0
 
-    _run(chosen, work)
+    administration.run("dead-letters", chosen, work)
 
 
-@command.command(epilog=_EXIT_CODES)
+@command.command(epilog=EXIT_CODES)
 @click.argument("numbers", nargs=-1, type=click.IntRange(1))
 @click.option("--all", "every", is_flag=True, help="All there are.")
 def replay(numbers: tuple[int, ...], every: bool) -> None:
@@ -122,10 +108,10 @@ def replay(numbers: tuple[int, ...], every: bool) -> None:
     chosen = settings.load(DatabaseSettings)
 
     async def work(jetstream: JetStreamContext) -> int:
-        async with _store(chosen) as store:
+        async with _store(chosen) as (store, key):
             stored = refused = 0
             async for letter in _chosen(jetstream, numbers):
-                if why := await _replay(store, letter):
+                if why := await _replay(store, key, letter):
                     refused += 1
                     click.echo(f"{letter.number}: refused again: {printable(why)}")
                     continue
@@ -135,10 +121,10 @@ def replay(numbers: tuple[int, ...], every: bool) -> None:
         click.echo(f"stored {stored}, refused again {refused}")
         return EXIT_FAILED if refused else 0
 
-    _run(chosen, work)
+    administration.run("dead-letters", chosen, work)
 
 
-@command.command(epilog=_EXIT_CODES)
+@command.command(epilog=EXIT_CODES)
 @click.argument("numbers", nargs=-1, type=click.IntRange(1))
 @click.option("--all", "every", is_flag=True, help="All there are.")
 @click.option("--yes", is_flag=True, help="Do not ask whether --all is meant.")
@@ -151,7 +137,7 @@ def drop(numbers: tuple[int, ...], every: bool, yes: bool) -> None:
 
     async def work(jetstream: JetStreamContext) -> int:
         dropped = 0
-        async with _store(chosen) as store:
+        async with _store(chosen) as (store, _):
             async for letter in _chosen(jetstream, numbers):
                 await store.settle_dead_letter(letter.event_sequence, "dropped")
                 await dead_letters.delete(jetstream, letter.number)
@@ -159,7 +145,7 @@ def drop(numbers: tuple[int, ...], every: bool, yes: bool) -> None:
         click.echo(f"dropped {dropped}")
         return 0
 
-    _run(chosen, work)
+    administration.run("dead-letters", chosen, work)
 
 
 def printable(text: str) -> str:
@@ -170,12 +156,12 @@ def printable(text: str) -> str:
     )
 
 
-async def _replay(store: Store, letter: Letter) -> str | None:
+async def _replay(store: Store, key: CallerKey, letter: Letter) -> str | None:
     """Return why it cannot be stored now either, or None when it is."""
     if not letter.event_sequence:
         return "the letter does not tell its place in the log"
     try:
-        entry = read(letter.payload, letter.event_sequence)
+        entry = read(letter.payload, letter.event_sequence, key)
     except EventError as error:
         return str(error)
     try:
@@ -195,20 +181,24 @@ async def _chosen(jetstream: JetStreamContext, numbers: tuple[int, ...]) -> Asyn
     for number in numbers:
         letter_or_none = await dead_letters.find(jetstream, number)
         if letter_or_none is None:
-            raise _FailedError(f"there is no dead letter {number}")
+            raise FailedError(f"there is no dead letter {number}")
         yield letter_or_none
 
 
 @contextlib.asynccontextmanager
-async def _store(chosen: DatabaseSettings) -> AsyncIterator[Store]:
+async def _store(chosen: DatabaseSettings) -> AsyncIterator[tuple[Store, CallerKey]]:
     engine = database.connect(chosen.database_url)
     address = database.address(chosen.database_url)
     try:
         if why := await schema_version.why_not(engine, address):
-            raise _FailedError(why)
-        yield Store(engine)
+            raise FailedError(why)
+        async with engine.connect() as connection:
+            key = await caller_key.load(connection, chosen.caller_hash_key)
+        yield Store(engine, key), key
+    except CallerKeyError as error:
+        raise FailedError(f"{address}: {error}") from error
     except StoreError as error:
-        raise _FailedError(f"{address}: {error}") from error
+        raise FailedError(f"{address}: {error}") from error
     finally:
         await engine.dispose()
 
@@ -216,46 +206,3 @@ async def _store(chosen: DatabaseSettings) -> AsyncIterator[Store]:
 def _one_of(numbers: tuple[int, ...], every: bool) -> None:
     if bool(numbers) == every:
         raise click.UsageError("name the numbers, or --all")
-
-
-def _run(chosen: CommonSettings, work: Callable[[JetStreamContext], Awaitable[int]]) -> None:
-    try:
-        code = asyncio.run(_connected(chosen, work))
-    except _FailedError as error:
-        click.echo(f"trunkline transcripts dead-letters: {error}", err=True)
-        code = EXIT_FAILED
-    sys.exit(code)
-
-
-async def _connected(chosen: CommonSettings, work: Callable[[JetStreamContext], Awaitable[int]]) -> int:
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            client = await nats.connect(
-                chosen.nats_url.split(","),
-                user_credentials=chosen.nats_creds,
-                allow_reconnect=False,
-                # Each server is asked once more at once; 0 would mean for ever.
-                max_reconnect_attempts=1,
-                reconnect_time_wait=RECONNECT_S,
-                error_cb=_say_nothing,
-            )
-    except _NATS_ERRORS as error:
-        raise _FailedError(f"no link to NATS at {chosen.nats_address}: {_name(error)}") from error
-    try:
-        return await work(client.jetstream(timeout=CONNECT_TIMEOUT_S))
-    except nats.js.errors.NotFoundError:
-        raise _FailedError(
-            "there is no stream of dead letters: the service makes it when it starts"
-        ) from None
-    except _NATS_ERRORS as error:
-        raise _FailedError(f"NATS at {chosen.nats_address}: {_name(error)}") from error
-    finally:
-        await client.close()
-
-
-async def _say_nothing(_: Exception) -> None:
-    """nats-py would print a traceback; whoever waits for an answer is told anyway."""
-
-
-def _name(error: Exception) -> str:
-    return str(error) or type(error).__name__

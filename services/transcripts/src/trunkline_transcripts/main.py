@@ -10,8 +10,20 @@ import click
 from trunkline_common import service, settings
 from trunkline_common.bus import Bus
 from trunkline_common.service import Life
-from trunkline_transcripts import audit, database, dead_letters_command, months, schema_version, vocabulary
+from trunkline_transcripts import (
+    audit,
+    caller_key,
+    database,
+    dead_letters_command,
+    erase_command,
+    months,
+    retention,
+    retire_command,
+    schema_version,
+    vocabulary,
+)
 from trunkline_transcripts.consumer import Consumer
+from trunkline_transcripts.event_log_size import keep_observed
 from trunkline_transcripts.settings import TranscriptsSettings
 from trunkline_transcripts.store import TRANSACTION_TIMEOUT_S, Store
 
@@ -49,6 +61,8 @@ def command(context: click.Context) -> None:
 
 
 command.add_command(dead_letters_command.command)
+command.add_command(erase_command.command)
+command.add_command(retire_command.command)
 
 
 async def _body(chosen: TranscriptsSettings, life: Life) -> None:
@@ -58,12 +72,14 @@ async def _body(chosen: TranscriptsSettings, life: Life) -> None:
         address = database.address(chosen.database_url)
         bus = await Bus.connect(chosen, life)
         at_the_end.push_async_callback(bus.close)
-        consumer = Consumer(bus, Store(engine), address, life, chosen.event_replicas)
+        consumer = Consumer(bus, address, life, chosen)
         await consumer.subscribe()
         await schema_version.wait(engine, address, life)
+        key = await caller_key.wait(engine, chosen.caller_hash_key, life)
         life.started()
         async with asyncio.TaskGroup() as tasks:
             upkeep = [
+                tasks.create_task(keep_observed(bus.jetstream)),
                 tasks.create_task(months.keep_ahead(chosen.database_url)),
                 tasks.create_task(vocabulary.keep_learned(chosen.database_url)),
                 tasks.create_task(
@@ -71,7 +87,8 @@ async def _body(chosen: TranscriptsSettings, life: Life) -> None:
                         chosen.database_url, chosen.calls_lost_after_s, lambda: consumer.is_caught_up
                     )
                 ),
+                tasks.create_task(retention.keep_to(chosen.database_url, key)),
             ]
-            await consumer.run()
+            await consumer.run(Store(engine, key), key)
             for task in upkeep:
                 task.cancel()

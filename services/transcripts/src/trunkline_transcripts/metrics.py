@@ -1,8 +1,11 @@
-"""Every metric that the transcripts service exports."""
+"""Every metric that the transcripts service exports; label values come from closed lists and begin at 0."""
 
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
+
+from trunkline_transcripts.database import Trouble
+from trunkline_transcripts.tables import metadata
 
 EVENTS_STORED: Final = Counter(
     "trunkline_transcripts_events_stored", "Events that became a row of `events` and were committed."
@@ -49,6 +52,11 @@ BATCH_SECONDS: Final = Histogram(
     "Time of one transaction that was committed.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )
+EVENT_AGE_SECONDS: Final = Histogram(
+    "trunkline_transcripts_event_age_seconds",
+    "Age of a batch's oldest event when it was committed, by the clocks of the worker and of this process.",
+    buckets=(0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600, 72 * 3600),
+)
 STORE_RATE: Final = Gauge(
     "trunkline_transcripts_events_per_second", "Events that this process stored a second, over the last five."
 )
@@ -58,6 +66,13 @@ LAG_EVENTS: Final = Gauge(
 UNSETTLED_EVENTS: Final = Gauge(
     "trunkline_transcripts_unsettled_events",
     "Events fetched by any process of this service and not acknowledged yet.",
+)
+EVENT_LOG_BYTES: Final = Gauge(
+    "trunkline_transcripts_event_log_bytes", "What the event log in JetStream holds; read every 15 s."
+)
+EVENT_LOG_BYTES_MAX: Final = Gauge(
+    "trunkline_transcripts_event_log_bytes_max",
+    "What the event log takes; then it refuses events. 0 where it has no limit.",
 )
 STORE_UP: Final = Gauge(
     "trunkline_transcripts_store_up",
@@ -88,6 +103,25 @@ CALLS_WITH_HOLES: Final = Gauge(
     "trunkline_transcripts_calls_with_holes",
     "Calls of the last 24 hours that are over and lack events; looked at every ten minutes.",
 )
+CALLS_EXPIRED: Final = Counter(
+    "trunkline_transcripts_calls_expired", "Calls deleted because their agent profile keeps them no longer."
+)
+CALLERS_MOVED: Final = Counter(
+    "trunkline_transcripts_callers_moved",
+    "Calls whose caller's number a service of the release before had left outside the table `callers`.",
+)
+RETENTION_FAILURES: Final = Counter(
+    "trunkline_transcripts_retention_failures",
+    "Times that calls could not be looked at for the end of their keeping.",
+)
 AUDIT_FAILURES: Final = Counter(
     "trunkline_transcripts_audit_failures", "Times that calls could not be looked at for their end and holes."
 )
+
+for _reason in ("unreadable", "refused"):
+    DEAD_LETTERS.labels(_reason)
+for _trouble in Trouble:
+    STORE_FAILURES.labels(_trouble)
+for _table in metadata.tables:
+    ROWS_WRITTEN.labels(_table)
+    STRAY_ROWS.labels(_table)

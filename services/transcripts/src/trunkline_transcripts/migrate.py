@@ -1,4 +1,4 @@
-"""The `trunkline migrate` command: brings the database's tables, coming months and analysts' role up to date.
+"""The `trunkline migrate` command: brings the database's tables, coming months, callers' numbers and roles up to date.
 
 Several may run at once, as pods do in a rollout: an advisory lock of Postgres lets one work and the others find
 that nothing is left to do. A migration that cannot lock a table soon gives up instead of queueing every query of
@@ -15,11 +15,13 @@ import click
 from alembic import command as alembic
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from pydantic import SecretStr
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from trunkline_common import settings
-from trunkline_transcripts import analyst, database, months, schema_version
+from trunkline_transcripts import caller_key, caller_table, database, months, roles, schema_version
+from trunkline_transcripts.caller_key import CallerKeyError
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.settings import DatabaseSettings
 
@@ -38,9 +40,10 @@ EXIT_FAILED: Final = 1
 
 @click.command(name="migrate")
 def command() -> None:
-    """Create or update the tables in Postgres, the coming months' partitions, and the role for analysts.
+    """Create or update the tables in Postgres, the coming months' partitions, and the roles.
 
-    Reads DATABASE_URL (postgresql+asyncpg://…) from the environment, or the file that DATABASE_URL_FILE names.
+    Reads DATABASE_URL (postgresql+asyncpg://…) and CALLER_HASH_KEY from the environment, or the files that
+    DATABASE_URL_FILE and CALLER_HASH_KEY_FILE name.
     Waits up to a minute for Postgres to answer. Running it twice, or several at once, does no harm.
     """
     chosen = settings.load(DatabaseSettings)
@@ -63,7 +66,9 @@ async def migrate(chosen: DatabaseSettings) -> None:
         await _wait_until_reachable(engine, address)
         async with engine.connect() as connection:
             await _lock(connection)
-            await _upgrade(connection, address)
+            await _upgrade(connection, address, chosen.caller_hash_key)
+    except CallerKeyError as error:
+        raise MigrationError(f"{address}: {error}") from error
     except database.ERRORS as error:
         advice = ""
         if database.trouble(error) is Trouble.CONFLICT:
@@ -109,7 +114,7 @@ async def _lock(connection: AsyncConnection) -> None:
     raise MigrationError("another `trunkline migrate` does not finish; look for it in pg_stat_activity")
 
 
-async def _upgrade(connection: AsyncConnection, address: str) -> None:
+async def _upgrade(connection: AsyncConnection, address: str, key_setting: SecretStr | None) -> None:
     began = time.monotonic()
     scripts = Config()
     scripts.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
@@ -124,7 +129,11 @@ async def _upgrade(connection: AsyncConnection, address: str) -> None:
         await connection.commit()
     made = await months.make_ahead(connection)
     news = [f"made {len(made)} partitions, the last of them {made[-1]}"] if made else []
-    news += await analyst.ensure(connection)
+    key, key_news = await caller_key.ensure(connection, key_setting)
+    news += key_news
+    if moved := await caller_table.move_numbers(connection, key):
+        news.append(f"moved the callers' numbers of {moved} calls to the table callers")
+    news += await roles.ensure(connection)
     for line in news:
         _say(line)
     if news or version < newest:

@@ -5,6 +5,7 @@ two events that tell the same.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ from trunkline_common.frames import Fence
 from trunkline_transcripts.entry import Entry
 from trunkline_transcripts.rows import (
     ROW_TYPES,
+    CallerRow,
     CallRow,
     EventRow,
     LimitRow,
@@ -114,6 +116,8 @@ def _told_by(entry: Entry) -> Iterator[Row]:
         case CallStarted() | CallAttached() | CallTakenOver() | CallEnded() as event:
             yield _owner_row(entry, event)
             yield _call_row(entry, event)
+            if entry.caller_number is not None:
+                yield CallerRow(**_of_call(entry), number=entry.caller_number)
             if isinstance(event, CallTakenOver):
                 yield TakeoverRow(
                     **_of_event(entry),
@@ -166,7 +170,14 @@ def _call_row(
         call["ended_from"] = number
     match event:
         case CallStarted():
-            return CallRow(**call, **_same(event, CallRow), started_from=number, worker_from=number)
+            return CallRow(
+                **call,
+                **_same(event, CallRow),
+                caller_hash=event.caller or None,
+                keep_until=_keep_until(entry.call_started_at, event.retention_days),
+                started_from=number,
+                worker_from=number,
+            )
         case CallAttached():
             return CallRow(**call, **_same(event, CallRow), answered_at=entry.at, attached_from=number)
         case CallTakenOver():
@@ -181,6 +192,16 @@ def _call_row(
             )
         case CallEnded():
             return CallRow(**call | {"ended_from": number}, **_same(event, CallRow), ended_at=entry.at)
+
+
+def _keep_until(call_started_at: datetime, retention_days: int | None) -> datetime | None:
+    """Return when the call is to be deleted; None, which keeps it, also for days that nobody can have meant."""
+    if retention_days is None or retention_days < 1:
+        return None
+    try:
+        return call_started_at + timedelta(days=retention_days)
+    except OverflowError:
+        return None
 
 
 def _turn_row(entry: Entry, event: CallerTurn | AgentTurn | TurnLatency) -> TurnRow:

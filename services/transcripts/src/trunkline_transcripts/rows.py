@@ -109,7 +109,7 @@ class CallRow(_OfCall, frozen=True, kw_only=True, omit_defaults=True):
     table = "calls"
     key_columns = ("call_started_at", "call_id")
     groups = (
-        Group("started_from", ("caller", "called", "agent")),
+        Group("started_from", ("caller_hash", "called", "agent", "keep_until")),
         Group("worker_from", ("worker",)),
         Group("attached_from", ("gateway", "stream_sid")),
         Group("model_from", ("model", "model_session_id", "model_connect_ms")),
@@ -121,7 +121,7 @@ class CallRow(_OfCall, frozen=True, kw_only=True, omit_defaults=True):
     first = ("answered_at",)
     of_owner_only = True
 
-    caller: str | None = None
+    caller_hash: str | None = None
     called: str | None = None
     agent: str | None = None
     worker: str | None = None
@@ -142,6 +142,16 @@ class CallRow(_OfCall, frozen=True, kw_only=True, omit_defaults=True):
     events_expected: int | None = None
     ended_from: EventNumber | None = None
     worker_from: EventNumber | None = None
+    keep_until: datetime | None = None
+
+
+class CallerRow(_OfCall, frozen=True, kw_only=True, omit_defaults=True):
+    """A row of `callers`."""
+
+    table = "callers"
+    key_columns = ("call_started_at", "call_id")
+
+    number: str
 
 
 class TurnRow(_OfOwner, frozen=True, kw_only=True, omit_defaults=True):
@@ -317,6 +327,7 @@ ROW_TYPES: Final[tuple[type[Row], ...]] = (
     EventRow,
     OwnerRow,
     CallRow,
+    CallerRow,
     TurnRow,
     UsageRow,
     TranscriptionUsageRow,

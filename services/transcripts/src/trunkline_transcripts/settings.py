@@ -6,16 +6,32 @@ from pydantic import Field, SecretStr, field_validator
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from trunkline_common.settings import CommonSettings
+from trunkline_common.settings import CommonSettings, EventLogSettings
 
 DRIVER: Final = "postgresql+asyncpg"
 URL_FORM: Final = f"{DRIVER}://user:password@host:5432/database"
+
+
+CALLER_HASH_KEY_CHARACTERS_MIN: Final = 32
+"""Phone numbers are few enough to try them all: only the key keeps a hash from telling its number."""
 
 
 class DatabaseSettings(CommonSettings):
     """What `trunkline migrate` reads."""
 
     database_url: SecretStr = Field(description=f"the Postgres that holds the transcripts, as {URL_FORM}")
+    caller_hash_key: SecretStr | None = Field(
+        None,
+        description="secret that turns callers' numbers into hashes, 32 characters at least; without it the database "
+        "keeps a random one",
+    )
+
+    @field_validator("caller_hash_key")
+    @classmethod
+    def _cannot_be_guessed(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < CALLER_HASH_KEY_CHARACTERS_MIN:
+            raise ValueError(f"must have {CALLER_HASH_KEY_CHARACTERS_MIN} characters at least")
+        return value
 
     @field_validator("database_url")
     @classmethod
@@ -32,15 +48,9 @@ class DatabaseSettings(CommonSettings):
         return value
 
 
-class TranscriptsSettings(DatabaseSettings):
+class TranscriptsSettings(DatabaseSettings, EventLogSettings):
     """What `trunkline transcripts` reads."""
 
-    event_replicas: int = Field(
-        1,
-        ge=1,
-        le=5,
-        description="NATS servers that keep each event; counts for the process that creates the stream",
-    )
     calls_lost_after_s: float = Field(
         7200,
         ge=3900,

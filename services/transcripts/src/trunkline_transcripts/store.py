@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from trunkline_common import log
 from trunkline_transcripts import database, dead_letter_table, metrics, statements, superseded
+from trunkline_transcripts.caller_hash import CallerKey
 from trunkline_transcripts.database import Trouble
 from trunkline_transcripts.dead_letters import Reason
 from trunkline_transcripts.projection import Rows
@@ -38,8 +39,9 @@ class StoreError(Exception):
 class Store:
     """The writing side of the database."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, caller_key: CallerKey) -> None:
         self._engine = engine
+        self._caller_key = caller_key
 
     async def write(self, rows: Rows) -> Written:
         """Write the rows in one transaction; on return it is committed. Raises `StoreError`.
@@ -102,7 +104,7 @@ class Store:
 
     async def _settle(self, events: superseded.Events) -> None:
         async with self._engine.begin() as connection:
-            found = await superseded.settle(connection, events)
+            found = await superseded.settle(connection, events, self._caller_key)
             if found.rows is not None:
                 await _write(connection, found.rows)
         if found.rows is not None:

@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from trunkline_transcripts import caller_table
+from trunkline_transcripts.caller_hash import CallerKey
 from trunkline_transcripts.entry import Stored, reread
 from trunkline_transcripts.projection import Rows, project_anew
 from trunkline_transcripts.rows import ROW_TYPES, EventRow
@@ -46,10 +48,12 @@ async def calls_with_successors(connection: AsyncConnection, written: Sequence[E
     return [Events(began_at, call_id, calls[began_at, call_id]) for began_at, call_id in found]
 
 
-async def settle(connection: AsyncConnection, events: Events) -> Found:
+async def settle(connection: AsyncConnection, events: Events, caller_key: CallerKey) -> Found:
     """Mark what is superseded, and delete the call's rows where they are to be made anew: in one transaction."""
     call = {"began": events.call_started_at, "call_id": events.call_id}
     await connection.execute(_LOCK, {"call_id": events.call_id})
+    # A call that began with a service of the release before is made anew from its events, which may not tell a number.
+    await caller_table.move_number_of(connection, caller_key, events.call_started_at, events.call_id)
     marking = await connection.execute(_MARK, call)
     assert isinstance(marking, CursorResult), "only a select returns another"
     attaches, assigns, numbers = map(list, zip(*events.numbers, strict=True))

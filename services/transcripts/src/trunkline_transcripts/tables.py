@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
+from trunkline_transcripts.caller_table import caller_hash_key, callers
 from trunkline_transcripts.columns import MOMENT, by_month, metadata, of_call, of_event, of_owner
 from trunkline_transcripts.dead_letter_table import dead_letters
 from trunkline_transcripts.owner_tables import owners, takeovers
@@ -40,7 +41,7 @@ from trunkline_transcripts.rows import (
 )
 from trunkline_transcripts.word_table import turn_words
 
-__all__ = ["dead_letters", "metadata", "owners", "takeovers", "turn_words"]
+__all__ = ["caller_hash_key", "callers", "dead_letters", "metadata", "owners", "takeovers", "turn_words"]
 
 events: Final = by_month(
     EventRow,
@@ -79,14 +80,14 @@ events: Final = by_month(
 calls: Final = by_month(
     CallRow,
     *of_call(),
-    Column("caller", Text, comment="Who called: a phone number as Twilio gave it. Personal data."),
+    Column("caller", Text, comment="Not used any more: the number is in callers. Always null."),
     Column("called", Text, comment="The number that was called."),
     Column("agent", Text, comment="Name of the agent profile that answered."),
     Column("worker", Text, comment="The worker that took the call; the last one, if it was taken over."),
     Column(
         "started_from",
         ARRAY(Integer),
-        comment="The event that caller, called and agent come from: attach, assign, n.",
+        comment="The event that caller_hash, called, agent and keep_until come from: attach, assign, n.",
     ),
     Column(
         "gateway",
@@ -146,7 +147,20 @@ calls: Final = by_month(
         comment="The event that the columns about the end come from, or a later owner's first: attach, assign, n.",
     ),
     Column("worker_from", ARRAY(Integer), comment="The event that worker comes from: attach, assign, n."),
+    Column(
+        "caller_hash",
+        Text,
+        comment="Stands for the caller's number: the same number, the same 32 characters. Null: it was withheld.",
+    ),
+    Column(
+        "keep_until",
+        MOMENT,
+        comment="When the call is deleted, by its agent profile. Null: it is kept until somebody deletes it.",
+    ),
     Index("calls_call_id", "call_id"),
+    Index("calls_caller_hash", "caller_hash", "call_started_at"),
+    Index("calls_caller_left", "call_started_at", postgresql_where=text("caller is not null")),
+    Index("calls_keep_until", "keep_until", postgresql_where=text("keep_until is not null")),
     Index(
         "calls_open",
         "call_started_at",

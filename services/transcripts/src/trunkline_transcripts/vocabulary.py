@@ -1,7 +1,7 @@
 """The words that were said in several calls, learned once an hour: the search corrects misspelt ones by them.
 
 Every process does this for itself, without a leader: who comes second finds the words there. A word that only few
-calls hold, such as a name, is not learned, so nothing of a call that is erased stays behind in it.
+calls hold, such as most names, is not learned; one that was learned stays when a call with it is erased.
 """
 
 import asyncio

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from trunkline_transcripts.caller_table import callers
 from trunkline_transcripts.columns import MOMENT
 from trunkline_transcripts.console.cursors import Place
 from trunkline_transcripts.console.filters import (
@@ -46,8 +47,13 @@ from trunkline_transcripts.tables import (
 SCANNED_MAX: Final = 1_000
 """Calls whose cost one page may sum up: some 100 ms on a busy machine. A page may end there, with few calls or none, and a cursor to go on."""
 
-NUMBER: Final = calls.c.caller
-"""Where the caller's number is; shown to keys with the scope `callers` only."""
+NUMBER: Final = (
+    select(callers.c.number)
+    .where(callers.c.call_started_at == calls.c.call_started_at, callers.c.call_id == calls.c.call_id)
+    .correlate(calls)
+    .scalar_subquery()
+)
+"""The caller's number; shown to keys with the scope `callers` only."""
 
 _PLAIN: Final = (
     "call_id", "call_started_at", "called", "agent", "model", "worker", "gateway", "answered_at", "ended_at",
@@ -57,11 +63,10 @@ _PLAIN: Final = (
 
 def columns(with_numbers: bool) -> list[ColumnElement[Any]]:
     """Return what is shown of a row of `calls`."""
-    caller_hash = calls.c.get("caller_hash")
     return [
         *(calls.c[name] for name in _PLAIN),
         (NUMBER if with_numbers else null()).label("caller"),
-        (null() if caller_hash is None else caller_hash).label("caller_hash"),
+        calls.c.caller_hash,
     ]
 
 

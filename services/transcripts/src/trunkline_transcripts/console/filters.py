@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from sqlalchemy import ColumnElement, FromClause, and_, func, literal, select, tuple_
 
-from trunkline_common.call_events import Outcome
+from trunkline_common.verdict import Outcome
 from trunkline_transcripts.tables import calls, transcription_usage, usage
 
 TEXT_CHARS_MAX: Final = 200
@@ -25,8 +25,6 @@ YEARS: Final = (2000, 2200)
 
 _MOMENT: Final = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?$"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_CALLER_HASH: Final = calls.c.get("caller_hash")
-"""Until the schema has the column nobody can be found by it."""
 
 
 def _moment(value: Any) -> Any:
@@ -86,8 +84,6 @@ class CallFilters(BaseModel):
             least, most = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
             if least is not None and most is not None and least > most:
                 raise ValueError(f"min_{name} must not be above max_{name}")
-        if self.caller_hash and _CALLER_HASH is None:
-            raise ValueError("caller_hash: this version does not store it")
         return self
 
     @property
@@ -112,8 +108,8 @@ def conditions(filters: CallFilters) -> list[ColumnElement[bool]]:
         (filters.max_duration_ms, operator.le, column.duration_ms),
     )
     found = [compare(column, value) for value, compare, column in chosen if value is not None]
-    if filters.caller_hash is not None and _CALLER_HASH is not None:
-        found.append(_CALLER_HASH.in_([filters.caller_hash]))
+    if filters.caller_hash is not None:
+        found.append(calls.c.caller_hash == filters.caller_hash)
     if filters.interrupted is not None:
         count = func.coalesce(calls.c.interruptions, 0)
         found.append(count > 0 if filters.interrupted else count == 0)

@@ -1,13 +1,14 @@
 """Calls as they go on: what a listener is told, read from the event log.
 
 Each listener has a short-lived JetStream consumer of its own. So it goes at its own pace, begins anywhere in the log
-that is still kept, and one that is slow holds nobody up. An event's id is its place in the log.
+that is still kept, and one that is slow holds nobody up. An event's id is its place in the log. What is told is
+what may be stored: without what the agent's profile wants to be redacted.
 """
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -16,11 +17,13 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from trunkline_common import call_events, log, subjects
+from trunkline_common import log, subjects
 from trunkline_common.bus import Bus
-from trunkline_common.call_events import AgentTurn, CallEnded, CallerTurn, CallStarted, Envelope, EventError
+from trunkline_common.call_events import AgentTurn, CallEnded, CallerTurn, CallStarted, EventError
+from trunkline_transcripts.caller_hash import CallerKey
 from trunkline_transcripts.console import metrics
 from trunkline_transcripts.console.problems import RETRY_BUSY_S, Kind, ProblemError
+from trunkline_transcripts.entry import read
 
 KINDS: Final = ("call_started", "turn_caller", "turn_agent", "call_ended")
 """What listeners are told of; latency, usage and tools are for those who read the call afterwards."""
@@ -35,6 +38,9 @@ CONSUMER_IDLE_S: Final = 30
 
 _BUS_ERRORS: Final = (nats.errors.Error, OSError, RuntimeError)
 """What nats-py raises while the link is down; uvloop calls a socket that is gone a RuntimeError."""
+
+_NO_KEY: Final = CallerKey(secrets.token_bytes(32))
+"""Listeners are told no hash: the log has the number, and the database's key is the writer's."""
 
 _log = log.get(__name__)
 
@@ -173,20 +179,19 @@ class _Listener:
 
 def _told(message: Msg, with_numbers: bool) -> bytes | None:
     """Return the event as a listener is told it, or None when it cannot be read; the store sets that aside."""
+    sequence = message.metadata.sequence.stream
     try:
-        envelope = call_events.decode(message.data)
-        event = call_events.open_envelope(envelope)
-        moments = _moments(envelope)
-    except (EventError, OverflowError, ValueError):
+        entry = read(message.data, sequence, _NO_KEY)
+    except EventError:
         metrics.LIVE_UNREADABLE.inc()
         return None
-    match event:
-        case CallStarted(caller=caller, called=called, agent=agent):
+    match entry.event:
+        case CallStarted(called=called, agent=agent):
             name = "call_started"
             known: dict[str, Any] = {
                 "agent": agent,
                 "called": called,
-                "caller": caller if with_numbers else None,
+                "caller": entry.caller_number if with_numbers else None,
             }
         case CallerTurn(item_id=item_id, position=position, text=text, revision=revision):
             name = "turn"
@@ -195,19 +200,13 @@ def _told(message: Msg, with_numbers: bool) -> bytes | None:
         case AgentTurn(item_id=item_id, position=position, generated_text=text, heard_text=heard):
             name = "turn"
             known = {"speaker": "agent", "item_id": item_id, "position": position, "text": text}
-            known |= {"heard_text": heard, "interrupted": event.interrupted, "revision": 1}
+            known |= {"heard_text": heard, "interrupted": entry.event.interrupted, "revision": 1}
         case CallEnded(outcome=outcome, reason=reason, duration_ms=duration_ms):
             name = "call_ended"
             known = {"outcome": outcome, "reason": reason, "duration_ms": duration_ms}
         case _:
             return None
     # JSON has no raw line breaks, so one data line is enough.
-    data = msgspec.json.encode({"call_id": envelope.call_id, **moments, **known})
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (message.metadata.sequence.stream, name.encode(), data)
-
-
-def _moments(envelope: Envelope) -> dict[str, datetime]:
-    return {
-        "call_started_at": datetime.fromtimestamp(envelope.call_started_at_ms / 1000, UTC),
-        "at": datetime.fromtimestamp(envelope.at_ms / 1000, UTC),
-    }
+    moments = {"call_started_at": entry.call_started_at, "at": entry.at}
+    data = msgspec.json.encode({"call_id": entry.envelope.call_id, **moments, **known})
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (sequence, name.encode(), data)

@@ -12,7 +12,7 @@ from typing import Final
 from alembic import op
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 
 # Measured with bench/console_api.py; see the comment of each.
 INDEXES: Final = """
