@@ -26,9 +26,9 @@ from trunkline_common.call_events import (
     TransferChanged,
     TurnLatency,
     Usage,
-    Verdict,
 )
 from trunkline_common.frames import Fence
+from trunkline_common.verdict import Verdict
 
 CALL_ID: Final = "CA7d1f03a6c2b94e58b0a1"
 MARKUP: Final = "My name is <script>alert('spoken')</script> & <b>Sons</b>."

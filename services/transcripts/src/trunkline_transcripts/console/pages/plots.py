@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Final, NamedTuple
 
-from trunkline_common.call_events import Outcome
+from trunkline_common.verdict import Outcome
 from trunkline_transcripts.console.day import UNDECIDED, Day
 from trunkline_transcripts.console.pages import figures
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trunkline_common.call_events import Outcome, Verdict
+from trunkline_common.verdict import Outcome, Verdict
 from trunkline_transcripts.console import calls_queries, calls_routes, live_routes, search_routes
 from trunkline_transcripts.console.calls_routes import ListQuery
 from trunkline_transcripts.console.days import Days
