@@ -1,4 +1,8 @@
-"""Who may ask for what: the key in `Authorization: Bearer …`, its scopes, and how often it may ask."""
+"""Who may ask for what: the key in `Authorization: Bearer …`, its scopes, and how often it may ask.
+
+Without keys there is only this machine's loopback, and then the host that was asked for has to be loopback, too: a web
+page elsewhere may let its own name point here (DNS rebinding), and would read everything as the same origin.
+"""
 
 import math
 import time
@@ -11,6 +15,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from trunkline_transcripts.console import keys
 from trunkline_transcripts.console.keys import ApiKey, Scope
 from trunkline_transcripts.console.problems import Kind, ProblemError
+from trunkline_transcripts.console.settings import is_loopback
 
 BURST_S: Final = 10
 """How much of the rate may be used at once."""
@@ -22,7 +27,7 @@ class Access:
     """The keys of this process and how much each has asked lately."""
 
     def __init__(self, api_keys: tuple[ApiKey, ...], requests_per_minute: int) -> None:
-        self._keys = api_keys
+        self.keys = api_keys
         self._per_second = requests_per_minute / 60
         self._burst = max(self._per_second * BURST_S, 5)
         self._left: dict[str, tuple[float, float]] = {}
@@ -30,11 +35,23 @@ class Access:
 
     def admit(self, given: str | None, scope: Scope, now_s: float) -> ApiKey:
         """Return the key that was given; raise `ProblemError` when it is none, lacks the scope or asks too often."""
-        key = keys.ANYBODY if not self._keys else keys.find(self._keys, given) if given else None
+        key = keys.ANYBODY if not self.keys else keys.find(self.keys, given) if given else None
         if key is None:
             raise ProblemError(
                 Kind.UNAUTHORIZED, "Send Authorization: Bearer with a key of CONSOLE_API_KEYS."
             )
+        return self.admit_key(key, scope, now_s)
+
+    def anybody(self, host: str | None) -> ApiKey:
+        """Return who asks where there are no keys; raise `ProblemError` when the host in the address is not loopback."""
+        if host is None or not is_loopback(host):
+            raise ProblemError(
+                Kind.FORBIDDEN, "Without CONSOLE_API_KEYS, ask for localhost or 127.0.0.1 by that name."
+            )
+        return keys.ANYBODY
+
+    def admit_key(self, key: ApiKey, scope: Scope, now_s: float) -> ApiKey:
+        """Return this key; raise `ProblemError` when it lacks the scope or asks too often."""
         self._count(key, now_s)
         if scope not in key.scopes:
             raise ProblemError(Kind.FORBIDDEN, f"The key needs the scope {scope}.")
@@ -56,6 +73,8 @@ def allowed(scope: Scope) -> Callable[..., Awaitable[ApiKey]]:
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
     ) -> ApiKey:
         access: Access = request.app.state.access
+        if not access.keys:
+            access.anybody(request.url.hostname)
         given = credentials.credentials if credentials else None
         return access.admit(given, scope, time.monotonic())
 

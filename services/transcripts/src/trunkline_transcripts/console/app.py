@@ -1,4 +1,4 @@
-"""The console's application: its routes, its OpenAPI document, its problems."""
+"""The console's application: its routes and pages, its OpenAPI document, its problems."""
 
 from typing import Any, Final
 
@@ -8,8 +8,11 @@ from fastapi.openapi.utils import get_openapi
 from trunkline_common.service import AsgiApp
 from trunkline_transcripts.console import calls_routes, export_routes, live_routes, search_routes
 from trunkline_transcripts.console.access import Access
+from trunkline_transcripts.console.days import Days
 from trunkline_transcripts.console.guard import Guard
 from trunkline_transcripts.console.live import LiveCalls
+from trunkline_transcripts.console.pages import page_problems, routes, sign_in_routes
+from trunkline_transcripts.console.pages.visitors import Visitors
 from trunkline_transcripts.console.problems import ProblemDetails, add_handlers
 from trunkline_transcripts.console.reading import Reading
 from trunkline_transcripts.console.settings import ConsoleSettings
@@ -34,9 +37,12 @@ def build(chosen: ConsoleSettings, reading: Reading, live: LiveCalls) -> FastAPI
     app.state.reading = reading
     app.state.live = live
     app.state.access = Access(chosen.api_keys, chosen.console_requests_per_minute)
-    for routes in (calls_routes, search_routes, export_routes, live_routes):
-        app.include_router(routes.router)
+    app.state.visitors = Visitors(app.state.access, chosen.session_secret)
+    app.state.days = Days()
+    for module in (calls_routes, search_routes, export_routes, live_routes, routes, sign_in_routes):
+        app.include_router(module.router)
     add_handlers(app)
+    page_problems.add_handlers(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app
 

@@ -160,6 +160,7 @@ async def one(connection: AsyncConnection, call_id: str, with_numbers: bool) -> 
     tools = await rows(tool_calls, "at_ms", "tool_call_id")
     cost = _cost(await rows(usage, "n"), await rows(transcription_usage, "n"))
     waited_ms = [turn["response_ms"] for turn in conversation if turn["response_ms"] is not None]
+    limits = await rows(limits_reached, "attach", "assign", "n")
     return dict(call) | {
         "turns": len(conversation),
         "tool_calls": len(tools),
@@ -173,7 +174,8 @@ async def one(connection: AsyncConnection, call_id: str, with_numbers: bool) -> 
         ),
         "model_sessions": await rows(model_sessions, "attach", "assign", "session"),
         "transfers": await rows(transfers, "at", "attach", "assign", "n"),
-        "limits_reached": [row.limit_name for row in await rows(limits_reached, "attach", "assign", "n")],
+        "limits_reached": [row.limit_name for row in limits],
+        "limits": limits,
         "cost": cost,
     }
 

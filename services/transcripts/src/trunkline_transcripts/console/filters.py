@@ -51,6 +51,11 @@ Name = Annotated[str, Field(min_length=1, max_length=TEXT_CHARS_MAX), AfterValid
 CALL_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 
 
+def is_call_id(value: str) -> bool:
+    """Tell whether this may be the name of a call."""
+    return re.fullmatch(CALL_ID_PATTERN, value) is not None and not value.endswith("\n")
+
+
 class CallFilters(BaseModel):
     """The calls that are meant; what is not given does not matter."""
 

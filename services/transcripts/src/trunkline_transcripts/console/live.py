@@ -164,7 +164,9 @@ class _Listener:
             await self.close()
             await asyncio.sleep(REOPEN_WAIT_S)
             return []
-        self._last = messages[-1].metadata.sequence.stream
+        # A busy process may find its time over before it has looked: nats-py returns nothing then.
+        if messages:
+            self._last = messages[-1].metadata.sequence.stream
         return messages
 
     async def close(self) -> None:

@@ -30,3 +30,8 @@ LIVE_UNREADABLE: Final = Counter(
 LIVE_REOPENED: Final = Counter(
     "trunkline_console_live_reopened", "Times that a listener's place in the event log had to be found again."
 )
+SIGN_INS: Final = Counter(
+    "trunkline_console_sign_ins", "Keys that were typed at the sign-in page.", ["result"]
+)
+for _result in ("ok", "wrong-key", "no-scope", "too-many"):
+    SIGN_INS.labels(_result)
