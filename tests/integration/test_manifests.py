@@ -21,6 +21,8 @@ from trunkline_common.settings import CommonSettings
 from trunkline_gateway import main, public_url, registry
 from trunkline_gateway.settings import GatewaySettings
 from trunkline_transcripts import main as transcripts_main
+from trunkline_transcripts.console import main as console_main
+from trunkline_transcripts.console.settings import ConsoleSettings
 from trunkline_transcripts.settings import DatabaseSettings, TranscriptsSettings
 from trunkline_worker import host
 from trunkline_worker.agent import Agent
@@ -35,13 +37,17 @@ SETTINGS: dict[str, type[CommonSettings]] = {
     "gateway": GatewaySettings,
     "worker": WorkerSettings,
     "transcripts": TranscriptsSettings,
+    "console": ConsoleSettings,
 }
 SECRETS = {
     "nats-url": "nats://user:password@nats:4222",
     "twilio-auth-token": "token",
     "openai-api-key": "key",
     "database-url": "postgresql+asyncpg://user:password@postgres:5432/trunkline",
+    "console-api-keys": "team:calls+export+live:0123456789abcdef",
 }
+SERVING = {"gateway", "console"}
+"""Their port has more than health and metrics."""
 OTHERS_IMAGES = {"nats", "postgres"}
 
 Manifest = dict[str, Any]
@@ -90,6 +96,8 @@ def drain_deadline_s(name: str, settings: Any) -> float:
             return float(settings.gateway_drain_s + registry.CLOSING_S_MAX + main.LAST_WORDS_S)
         case "worker":
             return float(settings.worker_drain_s + 2 * host.GOODBYE_S)
+        case "console":
+            return float(console_main.DRAIN_DEADLINE_S)
     return float(transcripts_main.DRAIN_DEADLINE_S)
 
 
@@ -151,7 +159,7 @@ def test_each_service_accepts_its_settings_and_has_no_unknown_ones(
     settings = loaded(overlay, name)
 
     assert {variable.removesuffix("_FILE") for variable in variables(overlay, name)} <= known
-    port = settings.port if name == "gateway" else settings.metrics_port
+    port = settings.port if name in SERVING else settings.metrics_port
     (container,) = deployment(overlay, name)["containers"]
     assert [each["containerPort"] for each in container["ports"]] == [port]
     assert settings.host == "0.0.0.0"
@@ -251,7 +259,7 @@ def test_network_policies_deny_all_and_open_ports_that_exist(overlay: str) -> No
     known = {each["metadata"]["labels"]["app.kubernetes.io/name"] for each in pods(overlay).values()}
     known |= {"nats", "postgres"}  # outside of the cluster or by their own charts in production
     listening = {5432, 4222, 53, 443} | {
-        int(variables(overlay, name)["PORT" if name == "gateway" else "METRICS_PORT"]) for name in SETTINGS
+        int(variables(overlay, name)["PORT" if name in SERVING else "METRICS_PORT"]) for name in SETTINGS
     }
 
     assert policies["default-deny"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
@@ -328,7 +336,8 @@ def test_the_single_server_accepts_its_configuration(tmp_path: Path) -> None:
         str(K8S / "components/dev-backends/nats.conf"),
     ]
     passwords = {
-        f"{name}_PASSWORD": "pw1" for name in ("GATEWAY", "WORKER", "TRANSCRIPTS", "OPERATOR", "SYS")
+        f"{name}_PASSWORD": "pw1"
+        for name in ("GATEWAY", "WORKER", "TRANSCRIPTS", "CONSOLE", "OPERATOR", "SYS")
     }
 
     checked = subprocess.run(command, env=passwords, check=False, capture_output=True, text=True)
