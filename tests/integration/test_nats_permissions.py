@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import event_logs
 import nats
 import nats_accounts
 import pytest
@@ -13,13 +14,14 @@ from infra import MS
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
-from trunkline_common import subjects
+from trunkline_common import call_events, subjects
 from trunkline_common.bus import Bus
-from trunkline_common.service import ServiceError
+from trunkline_common.service import Life, ServiceError
 from trunkline_common.settings import CommonSettings
 from trunkline_local.nats_server import NatsServer
 from trunkline_local.processes import Process, trunkline
 from trunkline_transcripts import dead_letters
+from trunkline_transcripts.console.live import LiveCalls
 
 LIMIT_S = 5000 * MS
 STREAM_API = "$JS.API.STREAM"
@@ -43,6 +45,7 @@ PUBLISHED_BY = {
         subjects.event("CA1", "turn"),
     ],
     "transcripts": [subjects.DEAD_LETTERS],
+    "console": [],
 }
 
 HEARD_BY = {
@@ -63,7 +66,10 @@ HEARD_BY = {
         (subjects.caller("0123456789abcdef"), ""),
     ],
     "transcripts": [],
+    "console": [],
 }
+
+INBOX_OF = {user: subjects.inbox(user) for user in PUBLISHED_BY} | {"console": subjects.inbox("console-live")}
 
 EVERY_PUBLISHED = {subject for allowed in PUBLISHED_BY.values() for subject in allowed}
 EVERY_HEARD = {heard for allowed in HEARD_BY.values() for heard in allowed}
@@ -96,14 +102,23 @@ REFUSED_TO_PUBLISH = [
     ("worker", "$JS.ACK.EV.store.1.2.3.4.5"),
     ("worker", "$KV.outbound-calls.key"),
     ("transcripts", "$JS.API.CONSUMER.DELETE.EV.store"),
+    # Nor does a console, which only looks.
+    ("console", "$JS.API.CONSUMER.MSG.NEXT.EV.store"),
+    ("console", "$JS.API.CONSUMER.CREATE.EV"),
+    ("console", "$JS.API.CONSUMER.CREATE.EV.store"),
+    ("console", "$JS.API.CONSUMER.CREATE.EV.store.ev.v1.>"),
+    ("console", "$JS.API.CONSUMER.DURABLE.CREATE.EV.store"),
+    ("console", "$JS.API.CONSUMER.DELETE.EV.store"),
+    ("console", "$JS.ACK.EV.store.1.2.3.4.5"),
+    ("console", f"{STREAM_API}.CREATE.EV"),
     # Answers that nobody asked for.
-    *[(user, f"_INBOX.{other}.forged") for user in PUBLISHED_BY for other in PUBLISHED_BY],
+    *[(user, f"{INBOX_OF[other]}.forged") for user in PUBLISHED_BY for other in PUBLISHED_BY],
     *[(user, "$SYS.REQ.SERVER.PING") for user in PUBLISHED_BY],
 ]
 
 REFUSED_TO_HEAR = [
     *[(user, *heard) for user, mine in HEARD_BY.items() for heard in sorted(EVERY_HEARD - {*mine})],
-    *[(user, f"_INBOX.{other}.>", "") for user in HEARD_BY for other in HEARD_BY if user != other],
+    *[(user, f"{INBOX_OF[other]}.>", "") for user in HEARD_BY for other in HEARD_BY if user != other],
     *[
         (user, subject, "")
         for user in HEARD_BY
@@ -124,7 +139,7 @@ async def signed_in(server: NatsServer, user: str) -> AsyncIterator[tuple[Client
         refused.append(error)
 
     client = await nats.connect(
-        nats_accounts.url_of(user, server.url), inbox_prefix=subjects.inbox(user), error_cb=on_error
+        nats_accounts.url_of(user, server.url), inbox_prefix=INBOX_OF[user], error_cb=on_error
     )
     try:
         yield client, refused
@@ -201,6 +216,25 @@ async def test_a_stream_that_exists_is_not_changed_by_who_may_create_it(server: 
             await client.jetstream().add_stream(StreamConfig(name="EV", subjects=["ev.v1.>"], max_msgs=1))
 
         assert (await client.jetstream().stream_info("EV")).config == stream.config
+
+
+async def test_the_console_tells_of_live_calls(server: NatsServer) -> None:
+    live = LiveCalls(listeners_max=1)
+    settings = CommonSettings(nats_url=nats_accounts.url_of("console", server.url))
+    async with signed_in(server, "transcripts") as (client, _), signed_in(server, "worker") as (worker, _):
+        await client.jetstream().add_stream(StreamConfig(name="EV", subjects=["ev.v1.>"]))
+        bus = await Bus.connect(settings, Life("console-live", drain_deadline_s=1))
+        live.open(bus)
+        listening = live.listen(None, None, with_numbers=False)
+        async with asyncio.timeout(LIMIT_S):
+            assert b"listening" in await anext(listening)
+            for envelope in event_logs.call("CA1", turns=0):
+                await worker.publish(subjects.event("CA1", envelope.kind), call_events.encode(envelope))
+            assert b"event: call_started" in await anext(listening)
+        await listening.aclose()
+        await bus.close()
+
+    assert "Violation" not in server.log_path.read_text()
 
 
 async def test_dead_letters_are_looked_at_and_dropped_as_the_service(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
+import console_world
 import event_logs
 import msgspec
 import pytest
@@ -154,6 +155,7 @@ async def test_a_writer_stores_and_cannot_drop_or_read_numbers(
     async with writing.connect() as connection:
         assert await caller_table.move_numbers(connection, CALLER_KEY) == 0
         assert await connection.scalar(text("select make_month('calls', '2001-01-01')"))
+        assert await connection.scalar(text("select learn_turn_words('-infinity', 1)"))
         assert await retention.delete_expired(connection) == 1
     await writing.dispose()
 
@@ -169,6 +171,29 @@ async def test_a_writer_stores_and_cannot_drop_or_read_numbers(
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await session.execute(statement)
         assert await session.fetchval("show statement_timeout") == "5min"
+
+
+async def test_the_console_reads_what_it_shows_and_changes_nothing(migrated_database_url: str) -> None:
+    await console_world.store(migrated_database_url, event_logs.call("CA1", turns=1))
+    asking = console_world.console(_as(roles.CONSOLE, migrated_database_url), console_world.OFFICER)
+
+    async with asking as client:
+        listed = await client.get("/v1/calls")
+        for path in ("calls/CA1", "search?q=qestion", "export?format=csv", "export?format=csv&what=turns"):
+            answer = await client.get(f"/v1/{path}")
+            assert answer.status_code == 200, answer.text
+
+    assert [call["caller"] for call in listed.json()["calls"]] == [CALLER]
+    async with _session_of(roles.CONSOLE, migrated_database_url) as session:
+        assert await session.fetchval("select count(*) from alembic_version") == 1
+        assert await session.fetchval("show default_transaction_read_only") == "on"
+        for statement in ("select data from events", "select key from caller_hash_key"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await session.execute(statement)
+        await session.execute("set default_transaction_read_only = off")
+        for statement in ("update calls set agent = ''", "delete from turns", "drop table calls"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await session.execute(statement)
 
 
 async def test_an_analyst_reads_the_hash_and_neither_number_nor_key(

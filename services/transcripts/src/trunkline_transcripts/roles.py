@@ -1,4 +1,5 @@
-"""The roles `trunkline_writer`, `trunkline_analyst` and `trunkline_admin`: each may do what its people or programs need.
+"""The roles `trunkline_writer`, `trunkline_console`, `trunkline_analyst` and `trunkline_admin`: each may do what its people
+or programs need.
 
 What a role may not do is a matter of grants: none owns anything. Their settings are there for accidents, not for enemies,
 because any session can change its own.
@@ -19,6 +20,8 @@ from trunkline_transcripts.rows import ROW_TYPES
 
 WRITER: Final = "trunkline_writer"
 """`trunkline transcripts`: it stores, and deletes what has expired."""
+CONSOLE: Final = "trunkline_console"
+"""`trunkline console`: it reads. Numbers, too, because a key may have the scope `callers`."""
 ANALYST: Final = "trunkline_analyst"
 """People and tools that read the views."""
 ADMIN: Final = "trunkline_admin"
@@ -39,6 +42,8 @@ VIEWS: Final = (
 
 TABLES: Final = tuple(row_type.table for row_type in ROW_TYPES if row_type.table != "callers")
 """What the writer reads and writes; who called it may write and not read."""
+SHOWN: Final = (*(table for table in TABLES if table != "events"), "callers", "turn_words")
+"""What the console reads. Everything it tells of a call is in other tables than the events."""
 _DEFAULTS: Final = tuple(f"{table}_default" for table in TABLES)
 
 
@@ -54,6 +59,11 @@ class Grant(NamedTuple):
 
 SETTINGS: Final = {
     WRITER: {"statement_timeout": "5min", "idle_in_transaction_session_timeout": "60s"},
+    CONSOLE: {
+        "default_transaction_read_only": "on",
+        "statement_timeout": "60s",
+        "idle_in_transaction_session_timeout": "60s",
+    },
     ANALYST: {
         "default_transaction_read_only": "on",
         "statement_timeout": "30s",
@@ -65,11 +75,14 @@ SETTINGS: Final = {
 
 GRANTS: Final = (
     Grant(ANALYST, ("select",), VIEWS),
+    Grant(CONSOLE, ("select",), (*SHOWN, "alembic_version")),
+    Grant(CONSOLE, ("execute",), ("word_trigrams(text)",)),
     Grant(WRITER, ("select", "insert", "update", "delete"), (*TABLES, "dead_letters")),
     # Numbers go in and are deleted, but a writer that was broken into cannot read them.
     Grant(WRITER, ("insert", "delete"), ("callers",)),
     Grant(WRITER, ("select",), ("callers",), "(call_started_at, call_id)"),
     Grant(WRITER, ("select",), ("alembic_version", "caller_hash_key")),
+    Grant(WRITER, ("select", "insert"), ("turn_words",)),
     Grant(WRITER, ("select",), _DEFAULTS),
     Grant(WRITER, ("select",), ("callers_default",), "(call_started_at, call_id)"),
     Grant(WRITER, ("execute",), ("make_month(text, date)",)),
