@@ -46,6 +46,7 @@ SECRETS = {
     "openai-api-key": "key",
     "database-url": "postgresql+asyncpg://user:password@postgres:5432/trunkline",
     "console-api-keys": "team:calls+export+live:0123456789abcdef",
+    "console-session-secret": "0123456789abcdef" * 4,
 }
 SERVING = {"gateway", "console"}
 """Their port has more than health and metrics."""
