@@ -28,7 +28,7 @@ from trunkline_common.control import (
 from trunkline_common.frames import Fence, Frame, FrameKind
 from trunkline_common.link import MendedClient
 
-LIMIT_S: Final = 10_000 * MS
+LIMIT_S: Final = 30_000 * MS
 """For anything that happens within milliseconds when all is well."""
 
 

@@ -183,7 +183,8 @@ async def test_we_call_and_talk_to_people_only(start_system: StartSystem) -> Non
         results = {result.call_sid: result for result in people.results}
         human = await read_back(running, results[human_sid])
         machine = await read_back(running, results[machine_sid])
-        parties = [await rows(running, "caller, called from calls", sid) for sid in (human_sid, machine_sid)]
+        numbers = "number, called from calls join callers using (call_started_at, call_id)"
+        parties = [await rows(running, numbers, sid) for sid in (human_sid, machine_sid)]
 
     assert human.result.script_finished
     assert (human.rows.call.outcome, human.rows.call.reason) == ("success", "caller-hung-up")

@@ -128,7 +128,7 @@ async def test_a_twilio_that_is_not_there_any_more_is_noticed(
         # Nothing is closed, and nothing answered, not even a ping.
         socket.websocket.transport.pause_reading()
 
-        stop = await worker.frame(FrameKind.STOP, limit_s=6 * LIMIT_S)
+        stop = await worker.frame(FrameKind.STOP, limit_s=2 * LIMIT_S)
 
         assert stop.payload == StopReason.STREAM_LOST.encode()
         socket.websocket.transport.resume_reading()

@@ -75,7 +75,10 @@ async def test_a_duplicate_socket_brings_the_same_call_and_token() -> None:
 
 
 async def test_a_reset_connection_is_broken_and_attached_again() -> None:
-    result, server = await call(CONNECT_AGAIN, greets, greets, faults=Faults(reset_at_ms=200))
+    patient = Conversation("waits for the line", (Step(hang_up=True, after_quiet_ms=1_000),))
+    result, server = await call(
+        CONNECT_AGAIN, greets, greets, conversation=patient, faults=Faults(reset_at_ms=200)
+    )
 
     assert codes(result) == [31903]
     assert server.sessions[0].was_reset
