@@ -156,8 +156,13 @@ async def test_no_panel_is_empty_and_no_rule_fails_while_calls_are_live(
         groups = (await server.ask("rules"))["groups"]
         rules = [rule for group in groups for rule in group["rules"]]
         assert [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"] == []
-        recorded = [rule["name"] for rule in rules if rule["type"] == "recording"]
-        assert [name for name in recorded if not await server.has_drawn(name)] == []
+        missing = {rule["name"] for rule in rules if rule["type"] == "recording"}
+
+        async def all_are_recorded() -> bool:
+            missing.difference_update([name for name in missing if await server.has_drawn(name)])
+            return not missing
+
+        await server.process.wait_until(all_are_recorded, lambda: f"values of {sorted(missing)}", LIMIT_S)
         paging = 'ALERTS{alertstate="firing", severity="page"}'
         assert (await server.ask("query", query=paging))["result"] == []
         await check_pages(server)

@@ -39,7 +39,7 @@ class Scene:
         async with asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as tasks:
             calling = tasks.create_task(self.twilio.place_inbound(placed))
             await self.worker.frame(FrameKind.AUDIO)
-            (assigned,) = self.worker.assigned
+            assigned = self.worker.assigned[-1]
             yield assigned.call_id, calling
 
     async def redirects(self, result: str) -> float:
